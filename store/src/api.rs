@@ -1,0 +1,280 @@
+//! The store as the rest of the program sees it. (Stub: bodies are replaced by the store's implementation; the
+//! signatures are the agreed boundary.)
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use disk::Disk;
+use logql::eval::EvalError;
+use logql::matcher::Matcher;
+use logql::plan::Direction;
+use logql::value::Value;
+use wire::{Batch, LabelSet};
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Data directory.
+    pub dir: PathBuf,
+    /// Where files go.
+    pub disk: Arc<dyn Disk>,
+    /// Bytes of the head's pool. Default 4 MiB.
+    pub head_bytes: usize,
+    /// Oldest an entry in the head may get before everything is flushed. Default 30 min.
+    pub flush_interval: Duration,
+    /// Memory budget of one query, bytes.
+    pub query_memory: usize,
+    /// Series limit of one query. Default 500.
+    pub max_query_series: usize,
+}
+
+/// A store; clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {}
+
+/// Why a store could not be opened. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory; the text is its note in the lock file.
+    #[error("data directory `{dir}` is in use by {holder}")]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// What the lock file says.
+        holder: String,
+    },
+    /// A file was written by a newer version.
+    #[error("`{file}` has format {found}; this version reads up to {known}")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Newest known version.
+        known: u32,
+    },
+    /// An I/O error.
+    #[error("{action} `{path}`: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Why a batch was not taken. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The pool is full; try again after [`Store::room`].
+    #[error("the head is full")]
+    Full,
+    /// Writing failed (disk full, I/O error); try again after [`Store::room`].
+    #[error("the store cannot write: {0}")]
+    Unavailable(String),
+    /// Never acceptable: a limit of the batch itself.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Tells a running query to stop: deadline passed or client gone.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    deadline: Instant,
+}
+
+impl Cancel {
+    /// Cancelled at `deadline`, or when [`Cancel::cancel`] is called on a clone.
+    #[must_use]
+    pub fn at(deadline: Instant) -> Cancel {
+        Cancel {
+            flag: Arc::new(AtomicBool::new(false)),
+            deadline,
+        }
+    }
+    /// Stops the query.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+    /// # Errors
+    /// [`EvalError::Cancelled`] or [`EvalError::Timeout`]. Called once a chunk or more often.
+    pub fn check(&self) -> Result<(), EvalError> {
+        if self.flag.load(Ordering::Relaxed) {
+            return Err(EvalError::Cancelled);
+        }
+        if Instant::now() >= self.deadline {
+            return Err(EvalError::Timeout);
+        }
+        Ok(())
+    }
+}
+
+/// A query with its parameters resolved; times in ns.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// `query_range`: logs with `start <= ts < end`, or metrics at `start, start+step ..= end` (already aligned).
+    Range {
+        /// First instant.
+        start: i64,
+        /// Last instant (exclusive for logs).
+        end: i64,
+        /// Step in ns, at least 1.
+        step: i64,
+        /// Entry limit for logs.
+        limit: usize,
+        /// Order of entries.
+        direction: Direction,
+    },
+    /// `query`: metrics at one instant.
+    Instant {
+        /// The instant.
+        time: i64,
+    },
+}
+
+/// What a query cost; shown as Loki's `stats`.
+#[derive(Debug, Clone, Default)]
+pub struct QueryStats {
+    /// Raw bytes of the entries looked at (lines).
+    pub bytes_processed: u64,
+    /// Entries looked at.
+    pub lines_processed: u64,
+    /// Chunks that overlapped the range.
+    pub chunks_matched: u64,
+    /// Chunks of which a column was decompressed.
+    pub chunks_read: u64,
+    /// Compressed bytes read.
+    pub compressed_bytes: u64,
+    /// Entries or points returned.
+    pub entries_returned: u64,
+}
+
+/// Counters for `/metrics` and `stats`.
+#[derive(Debug, Clone, Default)]
+pub struct StoreStats {
+    /// Entries taken since start.
+    pub entries_in: u64,
+    /// Line bytes taken since start (each line counted with one line feed).
+    pub bytes_in: u64,
+    /// Bytes in use of the head's pool, and its size.
+    pub head_used: u64,
+    /// Size of the pool.
+    pub head_size: u64,
+    /// Streams in the head.
+    pub head_streams: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Flushes by reason: size, age, shutdown, asked.
+    pub flushes: [u64; 4],
+    /// Seconds spent in flushes.
+    pub flush_seconds: f64,
+    /// Failed flushes.
+    pub flush_errors: u64,
+    /// Highest sequence on disk.
+    pub sequence: u64,
+    /// Chunks found damaged since start.
+    pub damaged_chunks: u64,
+    /// Bytes written by purpose.
+    pub written: Vec<(disk::Purpose, u64)>,
+}
+
+impl Store {
+    /// Opens or creates a store: lock, recovery, index reconciliation.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(_options: Options) -> Result<Store, OpenError> {
+        unimplemented!()
+    }
+    /// Takes a batch, all or nothing, never blocking on the disk.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, _batch: &Batch<'_>) -> Result<(), AppendError> {
+        unimplemented!()
+    }
+    /// Completes when an append is worth another try.
+    pub async fn room(&self) {
+        unimplemented!()
+    }
+    /// The durable position of every source at open, plus what was taken since (key, position).
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        unimplemented!()
+    }
+    /// Writes everything in the head to a segment and waits until it is durable.
+    ///
+    /// # Errors
+    /// When writing failed; nothing is lost, the head keeps its entries.
+    pub fn flush(&self) -> std::io::Result<()> {
+        unimplemented!()
+    }
+    /// Flushes, stops background work and releases the lock.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn close(&self) -> std::io::Result<()> {
+        unimplemented!()
+    }
+    /// Runs a query that parsed. Blocks; call it on a query thread.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn query(
+        &self,
+        _plan: &logql::plan::Plan,
+        _request: &Request,
+        _cancel: &Cancel,
+    ) -> Result<(Value, QueryStats), EvalError> {
+        unimplemented!()
+    }
+    /// Names of labels of streams with data that may overlap `[start, end]`, sorted. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn label_names(
+        &self,
+        _matchers: &[Matcher],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<String>, EvalError> {
+        unimplemented!()
+    }
+    /// Values of one label, sorted. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn label_values(
+        &self,
+        _name: &str,
+        _matchers: &[Matcher],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<String>, EvalError> {
+        unimplemented!()
+    }
+    /// Streams that match any of the matcher groups (no group: all) with a chunk touching the range. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn series(
+        &self,
+        _groups: &[Vec<Matcher>],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<LabelSet>, EvalError> {
+        unimplemented!()
+    }
+    /// Counters. Cheap.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        unimplemented!()
+    }
+}
