@@ -130,6 +130,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 }
 
 /// An open file. Methods take `&self`: positions are explicit and a file may be read by several threads.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "asking a file is a system call that can fail"
+)]
 pub trait File: Send + Sync + std::fmt::Debug {
     /// Length in bytes.
     ///

@@ -2,10 +2,6 @@
 //!
 //! Opens files with close-on-exec, reads and writes at explicit offsets, syncs with `fdatasync`, locks with `flock`
 //! (which the kernel releases when the process dies, however it dies).
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this module is what the lint sends everybody else to"
-)]
 
 use std::fs;
 use std::io;

@@ -626,10 +626,6 @@ impl Disk for SimDisk {
             }
         }
         match self.real_path(dir) {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the one place of the simulation that is real"
-            )]
             Some(real) => std::fs::create_dir_all(real),
             None => Ok(()),
         }
