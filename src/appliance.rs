@@ -12,7 +12,7 @@ use std::time::Duration;
 use store::api::{OpenError, Options, Store};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
 use crate::report::Failure;
 use crate::signals::{Signals, exit_now};
@@ -58,7 +58,10 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
     let Err(e) = tried else {
         return Ok(());
     };
-    let failure = Failure::caused(format!("cannot read pods directory `{}`", dir.display()), &e);
+    let failure = Failure::caused(
+        format!("cannot read pods directory `{}`", dir.display()),
+        &e,
+    );
     match e.kind() {
         io::ErrorKind::NotFound => {
             tracing::warn!(dir = %dir.display(), "pods directory does not exist yet; waiting for it");
@@ -80,16 +83,18 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
 /// # Errors
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
-    let note = addr.map(|addr| format!("addr={addr}"));
-    Store::open(Options {
+    let store = Store::open(Options {
         dir: config.data_dir.clone(),
         disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: config.head_bytes,
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
         max_query_series: config.max_query_series,
-        note: note.unwrap_or_default(),
-    })
+    })?;
+    if let Some(addr) = addr {
+        store.set_note(&format!("addr={addr}"));
+    }
+    Ok(store)
 }
 
 /// A failed open in the user's words.
@@ -158,4 +163,101 @@ pub(crate) fn run(
     // Whatever still runs then (a query past its client) must not delay the end.
     runtime.shutdown_background();
     result
+}
+
+async fn live(
+    config: &Config,
+    store: &Store,
+    listener: TcpListener,
+    addr: SocketAddr,
+    started: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
+    let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
+    let mut signals = Signals::new().map_err(fail("cannot take over signals"))?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(fail("cannot listen"))?;
+    let (stop, stopped) = watch::channel(false);
+    let stats = Arc::new(agent::stats::Stats::default());
+    let service = service(config, store, &stats);
+    let (sink, mut agent_ended) = LocalSink::new(store.clone());
+    agent::start(agent_config(config, stats), sink, stopped.clone())
+        .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+    let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
+    tokio::pin!(http);
+    service.set_ready(true);
+    tracing::info!(%addr, "listening on {addr}");
+    started(addr);
+
+    let mut http_runs = true;
+    let early = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping: reading no more, writing what is in memory");
+            None
+        }
+        () = &mut http => {
+            http_runs = false;
+            Some("the HTTP service ended by itself")
+        }
+        _ = agent_ended.changed() => Some("the agent ended by itself"),
+    };
+    let _ = stop.send(true);
+    let closing = async {
+        if http_runs {
+            tokio::join!(&mut http, close(store, agent_ended)).1
+        } else {
+            close(store, agent_ended).await
+        }
+    };
+    let closed = tokio::select! {
+        closed = closing => closed,
+        _ = signals.next() => exit_now(),
+        () = tokio::time::sleep(STOP_MAX) => Err(Failure::failed("stopping took too long")
+            .with_hint("nothing is lost: what was not written is read again from the pod logs")),
+    };
+    match (closed, early) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), Some(why)) => Err(Failure::failed(why)),
+        (Ok(()), None) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the agent offers nothing more, then writes what the store holds.
+async fn close(store: &Store, mut agent_ended: watch::Receiver<()>) -> Result<(), Failure> {
+    // The only news is the end: the sender is dropped with the agent's sink.
+    let _ = agent_ended.changed().await;
+    let store = store.clone();
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    let failed = |e: &dyn std::error::Error| {
+        Failure::caused("cannot write what is in memory", e)
+            .with_hint("nothing is lost: it is read again from the pod logs at the next start")
+    };
+    match closed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => Err(failed(&e)),
+        Err(e) => Err(failed(&e)),
+    }
+}
+
+/// Completes when the token says stop, or its owner is gone.
+pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+fn agent_config(config: &Config, stats: Arc<agent::stats::Stats>) -> agent::config::Config {
+    use agent::config::ReaderChoice;
+    agent::config::Config {
+        pods_dir: config.pods_dir.clone(),
+        node_name: config.node_name.clone(),
+        labels: config.labels.clone().into_iter().collect(),
+        max_line_size: config.max_line_size,
+        reader: match config.reader {
+            Reader::Auto => ReaderChoice::Auto,
+            Reader::Uring => ReaderChoice::Uring,
+            Reader::Pread => ReaderChoice::Pread,
+        },
+        stats,
+        ..Default::default()
+    }
 }

@@ -16,6 +16,8 @@ use crate::time::{now_ns, parse_duration, parse_time};
 const DEFAULT_URL: &str = "http://127.0.0.1:3100";
 /// Longer than the longest default query, so that the server's own message about time arrives.
 const TIMEOUT: Duration = Duration::from_secs(75);
+/// What every data directory has (docs/FORMAT.md).
+const LOCK_FILE: &str = "lock";
 /// An error body beyond this is not ours and is cut.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -57,6 +59,13 @@ impl Target {
             ))
             .with_hint("`--data-dir` is the directory that `drupelet run` keeps its store in"));
         }
+        if !dir.join(LOCK_FILE).exists() {
+            // Opening would make a new store here.
+            return Err(Failure::failed(format!(
+                "`{}` is not a data directory of drupelet: it has no file `{LOCK_FILE}`",
+                dir.display()
+            )));
+        }
         match LocalServer::open(dir) {
             Ok(server) => Ok(Target {
                 url: server.url(),
@@ -75,7 +84,7 @@ impl Target {
                 })?;
                 Ok(Target::from_url(&format!("http://{}", reachable(addr))))
             }
-            Err(e) => Err(crate::commands::open_failure(&e)),
+            Err(e) => Err(crate::appliance::open_failure(&e)),
         }
     }
 
@@ -85,8 +94,7 @@ impl Target {
     /// No answer, or the server's own error text.
     pub(crate) fn get(&self, path_and_query: &str) -> Result<Vec<u8>, Failure> {
         let answer = http_client::get(&self.url, path_and_query, TIMEOUT).map_err(|e| {
-            let failure = Failure::failed(format!("cannot ask {}", self.url));
-            let failure = failure.with_cause(&e);
+            let failure = Failure::caused(format!("cannot ask {}", self.url), &e);
             match (&e, &self.server) {
                 (http_client::Error::Connect { .. }, None) => failure.with_hint(
                     "is drupelet running there? `--url` asks another server, `--data-dir` a store without one",
@@ -155,7 +163,9 @@ impl Range {
         let back = i64::try_from(back.as_nanos()).unwrap_or(i64::MAX);
         let start = from.map_or(Ok(end.saturating_sub(back)), |text| time("--from", text))?;
         if start >= end {
-            return Err(Failure::usage("the range is empty: `--from` is not before `--to`"));
+            return Err(Failure::usage(
+                "the range is empty: `--from` is not before `--to`",
+            ));
         }
         Ok(Range { start, end })
     }

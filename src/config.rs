@@ -260,6 +260,22 @@ impl Config {
         Ok(config)
     }
 
+    /// The demo's: only its own flags count, everything is below `root`.
+    ///
+    /// # Errors
+    /// A mistyped flag.
+    pub(crate) fn for_demo(raw: &Raw, root: &Path) -> Result<Config, Failure> {
+        let mut config = Config::defaults(&|_| None);
+        config.pods_dir = root.join("pods");
+        config.data_dir = root.join("data");
+        "pi-demo".clone_into(&mut config.node_name);
+        config.log_level = tracing::Level::WARN;
+        // Segments should appear while somebody is looking.
+        config.flush_interval = Duration::from_secs(60);
+        config.apply_flags(raw)?;
+        Ok(config)
+    }
+
     fn apply_file(&mut self, file: &str, text: &str, env: Env<'_>) -> Result<(), Failure> {
         let fail = |e: yaml::YamlError| Failure::usage(format!("{file}:{}: {}", e.line, e.message));
         let Some(root) = yaml::parse(text).map_err(fail)? else {

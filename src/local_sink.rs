@@ -7,20 +7,20 @@ use std::pin::Pin;
 
 use agent::sink::{Refused, Sink};
 use store::api::{AppendError, Store};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use wire::Batch;
 
 /// Hands batches to the store.
 pub(crate) struct LocalSink {
     store: Store,
     /// Dropped with the sink: whoever holds the receiver learns that the agent has ended, however it did.
-    _ended: oneshot::Sender<()>,
+    _ended: watch::Sender<()>,
 }
 
 impl LocalSink {
-    /// The sink, and a receiver that completes when the agent drops it.
-    pub(crate) fn new(store: Store) -> (LocalSink, oneshot::Receiver<()>) {
-        let (ended, receiver) = oneshot::channel();
+    /// The sink, and a receiver whose channel closes when the agent drops it.
+    pub(crate) fn new(store: Store) -> (LocalSink, watch::Receiver<()>) {
+        let (ended, receiver) = watch::channel(());
         let sink = LocalSink {
             store,
             _ended: ended,

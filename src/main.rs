@@ -1,10 +1,19 @@
 //! drupelet: the log appliance for Raspberry Pi clusters. This file parses, dispatches and maps errors to exit codes.
 
+mod appliance;
 mod args;
+mod ask;
 mod commands;
 mod config;
+mod demo;
+mod http_client;
+mod local_server;
+mod local_sink;
 mod logging;
+mod malloc;
+mod metrics;
 mod report;
+mod signals;
 mod time;
 mod yaml;
 
@@ -14,6 +23,7 @@ use std::process::ExitCode;
 use report::Failure;
 
 fn main() -> ExitCode {
+    malloc::tune();
     let result = args::parse(std::env::args_os().skip(1)).and_then(|request| match request {
         args::Request::Print(text) => report::written(std::io::stdout().write_all(text.as_bytes())),
         args::Request::Run(raw) => commands::dispatch(&raw),

@@ -33,9 +33,14 @@ impl Failure {
     /// Exit code 1 with an error and all its sources below the message.
     pub(crate) fn caused(message: impl Into<String>, error: &dyn Error) -> Failure {
         let mut failure = Failure::failed(message);
-        let mut next = Some(error);
+        failure.causes.push(error.to_string());
+        let mut next = error.source();
         while let Some(error) = next {
-            failure.causes.push(error.to_string());
+            // Some errors repeat their source in their own text.
+            let text = error.to_string();
+            if !failure.causes.iter().any(|c| c.ends_with(&text)) {
+                failure.causes.push(text);
+            }
             next = error.source();
         }
         failure
@@ -64,7 +69,6 @@ impl Failure {
     }
 
     /// The first line.
-    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

@@ -32,7 +32,10 @@ impl Signals {
 }
 
 /// Ends the process at once, for the second signal: the first one's orderly way takes too long for the user.
-#[expect(clippy::exit, reason = "the user asked twice; nothing durable is in flight that a kill would not hit too")]
+#[expect(
+    clippy::exit,
+    reason = "the user asked twice; nothing durable is in flight that a kill would not hit too"
+)]
 pub(crate) fn exit_now() -> ! {
     std::process::exit(1)
 }

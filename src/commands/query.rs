@@ -31,8 +31,9 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     }
     if raw.has("pods-dir") {
         return Err(
-            Failure::usage("`drupelet query --pods-dir` is not in this version yet")
-                .with_hint("`drupelet run --pods-dir DIR --data-dir DIR` stores a log folder, then ask that"),
+            Failure::usage("`drupelet query --pods-dir` is not in this version yet").with_hint(
+                "`drupelet run --pods-dir DIR --data-dir DIR` stores a log folder, then ask that",
+            ),
         );
     }
     let output = output(raw)?;
@@ -139,7 +140,13 @@ impl<W: Write> Printer<W> {
             .iter()
             .flat_map(|s| s.entries.iter().map(|e| (e.ts, &s.labels, &e.line)))
             .collect();
-        entries.sort_by_key(|(ts, ..)| if forward { i128::from(*ts) } else { -i128::from(*ts) });
+        entries.sort_by_key(|(ts, ..)| {
+            if forward {
+                i128::from(*ts)
+            } else {
+                -i128::from(*ts)
+            }
+        });
         for (ts, labels, line) in entries {
             match self.output {
                 Output::Default => {
@@ -231,7 +238,8 @@ mod tests {
             false,
             "third \u{1b}[31m\nsecond\nfirst\n",
         );
-        let vector = r#"{"data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.5,"7"]}]}}"#;
+        let vector =
+            r#"{"data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.5,"7"]}]}}"#;
         check(
             vector,
             Output::Default,

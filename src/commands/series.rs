@@ -12,7 +12,10 @@ use crate::report::Failure;
 pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     let range = Range::from_flags(raw)?.parameters();
     let selector = raw.operands.first().map_or("{}", String::as_str);
-    let path = format!("/loki/api/v1/series?match%5B%5D={}&{range}", encode(selector));
+    let path = format!(
+        "/loki/api/v1/series?match%5B%5D={}&{range}",
+        encode(selector)
+    );
     let body = Target::from_flags(raw)?.get(&path)?;
     let series = wire::query::decode_series(&body)
         .map_err(|e| Failure::caused("the server's answer cannot be read", &e))?;

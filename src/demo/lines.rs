@@ -100,7 +100,11 @@ pub(super) fn nginx(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
 pub(super) fn traefik(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
     let (ip, path, status) = (ip(rng), rng.pick(&PATHS), status(rng));
     let us = rng.below(90_000) + 400;
-    let service = rng.pick(&["web-storefront-80", "shop-orders-8080", "home-home-assistant-8123"]);
+    let service = rng.pick(&[
+        "web-storefront-80",
+        "shop-orders-8080",
+        "home-home-assistant-8123",
+    ]);
     out(
         lines,
         format!(
@@ -209,7 +213,9 @@ pub(super) fn recommender(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool 
 pub(super) fn postgres(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
     let pid = 60 + rng.below(30);
     let text = match rng.below(12) {
-        0 => format!("[{pid}] ERROR:  duplicate key value violates unique constraint \"orders_ref_key\""),
+        0 => format!(
+            "[{pid}] ERROR:  duplicate key value violates unique constraint \"orders_ref_key\""
+        ),
         1 => format!(
             "[{pid}] LOG:  duration: {}.{:03} ms  statement: SELECT sum(qty) FROM stock WHERE berry = $1",
             rng.below(900) + 250,
@@ -220,7 +226,9 @@ pub(super) fn postgres(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
             rng.below(400),
             rng.below(30)
         ),
-        _ => format!("[{pid}] LOG:  connection authorized: user=orders database=shop application_name=orders"),
+        _ => format!(
+            "[{pid}] LOG:  connection authorized: user=orders database=shop application_name=orders"
+        ),
     };
     err(lines, text);
     false
@@ -251,15 +259,28 @@ pub(super) fn coredns(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
 
 fn klog(rng: &mut Rng, severity: char, place: &str, text: &str) -> String {
     let (h, m, s) = (rng.below(24), rng.below(60), rng.below(60));
-    format!("{severity}1120 {h:02}:{m:02}:{s:02}.{:06}       1 {place}] {text}", rng.below(1_000_000))
+    format!(
+        "{severity}1120 {h:02}:{m:02}:{s:02}.{:06}       1 {place}] {text}",
+        rng.below(1_000_000)
+    )
 }
 
 /// klog.
 pub(super) fn metrics_server(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
     let text = if rng.one_in(8) {
-        klog(rng, 'E', "scraper.go:149", "\"Failed to scrape node, timeout\" node=\"pi-attic\"")
+        klog(
+            rng,
+            'E',
+            "scraper.go:149",
+            "\"Failed to scrape node, timeout\" node=\"pi-attic\"",
+        )
     } else {
-        klog(rng, 'I', "server.go:191", "\"Scrape finished\" nodes=4 pods=61")
+        klog(
+            rng,
+            'I',
+            "server.go:191",
+            "\"Scrape finished\" nodes=4 pods=61",
+        )
     };
     err(lines, text);
     false
@@ -272,7 +293,8 @@ pub(super) fn cert_manager(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool
         let text = format!("\"re-queuing item due to optimistic locking\" resource=\"web/{name}\"");
         klog(rng, 'W', "controller.go:152", &text)
     } else {
-        let text = format!("\"certificate is up to date\" resource=\"web/{name}\" days_left=\"61\"");
+        let text =
+            format!("\"certificate is up to date\" resource=\"web/{name}\" days_left=\"61\"");
         klog(rng, 'I', "readiness.go:88", &text)
     };
     err(lines, text);
@@ -283,7 +305,9 @@ pub(super) fn cert_manager(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool
 pub(super) fn home_assistant(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
     let room = rng.pick(&["attic", "kitchen", "greenhouse", "cellar"]);
     let text = match rng.below(15) {
-        0 => format!("\u{1b}[33mWARNING (MainThread) [climate.{room}] sensor has not reported for 11 minutes\u{1b}[0m"),
+        0 => format!(
+            "\u{1b}[33mWARNING (MainThread) [climate.{room}] sensor has not reported for 11 minutes\u{1b}[0m"
+        ),
         1 => format!("\u{1b}[31mERROR (MainThread) [light.{room}] bridge answered 503\u{1b}[0m"),
         _ => format!(
             "INFO (MainThread) [sensor.{room}] temperature {}.{} C, humidity {} %",
@@ -298,11 +322,22 @@ pub(super) fn home_assistant(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bo
 
 /// An MQTT broker.
 pub(super) fn mosquitto(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> bool {
-    let client = rng.pick(&["greenhouse-esp32", "cellar-pump", "home-assistant", "doorbell"]);
+    let client = rng.pick(&[
+        "greenhouse-esp32",
+        "cellar-pump",
+        "home-assistant",
+        "doorbell",
+    ]);
     let text = match rng.below(10) {
         0 => format!("Client {client} closed its connection."),
-        1 => format!("New client connected from 10.42.0.1:{} as {client} (p2, c1, k60).", rng.below(9000) + 40_000),
-        _ => format!("Received PUBLISH from {client} (d0, q1, r0, m{}, 'home/{client}/state', ... (38 bytes))", rng.below(60_000)),
+        1 => format!(
+            "New client connected from 10.42.0.1:{} as {client} (p2, c1, k60).",
+            rng.below(9000) + 40_000
+        ),
+        _ => format!(
+            "Received PUBLISH from {client} (d0, q1, r0, m{}, 'home/{client}/state', ... (38 bytes))",
+            rng.below(60_000)
+        ),
     };
     err(lines, text);
     false
@@ -313,7 +348,10 @@ pub(super) fn node_exporter(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> boo
     let collector = rng.pick(&["hwmon", "thermal_zone", "diskstats"]);
     err(
         lines,
-        format!("level=debug msg=\"collector succeeded\" name={collector} duration_seconds=0.00{}", rng.below(900) + 100),
+        format!(
+            "level=debug msg=\"collector succeeded\" name={collector} duration_seconds=0.00{}",
+            rng.below(900) + 100
+        ),
     );
     false
 }
@@ -321,11 +359,17 @@ pub(super) fn node_exporter(rng: &mut Rng, _: u32, lines: &mut Vec<Line>) -> boo
 /// A job that never gets far: it ends after some lines and is restarted.
 pub(super) fn report(_: &mut Rng, age: u32, lines: &mut Vec<Line>) -> bool {
     match age {
-        0 => out(lines, "report 3.2.0 starting, time zone Europe/Vienna".to_owned()),
+        0 => out(
+            lines,
+            "report 3.2.0 starting, time zone Europe/Vienna".to_owned(),
+        ),
         1..=8 => out(lines, format!("loaded orders page {age} of 9")),
         9 => err(lines, "warning: page 9 has 0 rows, expected 500".to_owned()),
         _ => {
-            err(lines, "fatal: cannot write /out/report.csv: no space left on device".to_owned());
+            err(
+                lines,
+                "fatal: cannot write /out/report.csv: no space left on device".to_owned(),
+            );
             return true;
         }
     }

@@ -149,9 +149,7 @@ impl Writer {
             .filter(char::is_ascii_digit)
             .collect();
         let (day, time) = stamp.split_at(8);
-        let to = self
-            .dir
-            .join(format!("{}.log.{day}-{time}", self.restart));
+        let to = self.dir.join(format!("{}.log.{day}-{time}", self.restart));
         self.disk.rename(&live, &to)?;
         self.file = None;
         self.len = 0;
@@ -226,7 +224,10 @@ mod tests {
             }
         }
         // The crash-looping job's oldest instances may be gone already; nothing else is.
-        assert!(finals <= lines && finals + 60 >= lines, "{finals} of {lines}");
+        assert!(
+            finals <= lines && finals + 60 >= lines,
+            "{finals} of {lines}"
+        );
         assert!(lines > 500);
     }
 
@@ -237,6 +238,8 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.ends_with('\n'));
         let tag = |line: &str| line.split(' ').nth(2).map(str::to_owned);
-        text.lines().filter(|l| tag(l).as_deref() == Some("F")).count() as u64
+        text.lines()
+            .filter(|l| tag(l).as_deref() == Some("F"))
+            .count() as u64
     }
 }

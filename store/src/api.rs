@@ -193,6 +193,10 @@ impl Store {
     pub fn open(_options: Options) -> Result<Store, OpenError> {
         unimplemented!()
     }
+    /// Adds to the lock file's note, behind the process id, what others should know: `addr=HOST:PORT`. Best effort.
+    pub fn set_note(&self, _note: &str) {
+        unimplemented!()
+    }
     /// Takes a batch, all or nothing, never blocking on the disk.
     ///
     /// # Errors
