@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::api::{OpenError, Options, Store};
+use store::http::{HttpLimits, Service, State};
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
@@ -177,13 +178,13 @@ async fn live(
     let listener = tokio::net::TcpListener::from_std(listener).map_err(fail("cannot listen"))?;
     let (stop, stopped) = watch::channel(false);
     let stats = Arc::new(agent::stats::Stats::default());
-    let service = service(config, store, &stats);
+    let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
     let (sink, mut agent_ended) = LocalSink::new(store.clone());
     agent::start(agent_config(config, stats), sink, stopped.clone())
         .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
-    service.set_ready(true);
+    service.set_state(State::Ready);
     tracing::info!(%addr, "listening on {addr}");
     started(addr);
 
@@ -193,8 +194,9 @@ async fn live(
             tracing::info!(signal = name, "stopping: reading no more, writing what is in memory");
             None
         }
-        () = &mut http => {
+        served = &mut http => {
             http_runs = false;
+            served.map_err(fail("the HTTP service failed"))?;
             Some("the HTTP service ended by itself")
         }
         _ = agent_ended.changed() => Some("the agent ended by itself"),
@@ -243,6 +245,27 @@ async fn close(store: &Store, mut agent_ended: watch::Receiver<()>) -> Result<()
 /// Completes when the token says stop, or its owner is gone.
 pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// The HTTP service over a store, not ready yet.
+///
+/// # Errors
+/// When its threads cannot be started.
+pub(crate) fn service(
+    config: &Config,
+    store: &Store,
+    stats: &Arc<agent::stats::Stats>,
+) -> io::Result<Arc<Service>> {
+    let limits = HttpLimits {
+        query_timeout: config.query_timeout,
+        max_entries_per_query: config.max_entries_limit_per_query,
+        max_query_length: config.max_query_length,
+        ..HttpLimits::default()
+    };
+    let mut service = Service::new(store.clone(), limits)?;
+    let stats = Arc::clone(stats);
+    service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
+    Ok(Arc::new(service))
 }
 
 fn agent_config(config: &Config, stats: Arc<agent::stats::Stats>) -> agent::config::Config {

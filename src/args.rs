@@ -246,7 +246,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         operands_max: 1,
         summary: "look at, check or re-index the files of a store",
         about: "ls lists the segment files, verify reads every byte of them, rebuild-index makes the index anew. \
-                verify and rebuild-index need the data directory to themselves: stop drupelet first.",
+                rebuild-index needs the data directory to itself: stop drupelet first.",
         flags: &[CONFIG, DATA_DIR],
         ready: true,
     },

@@ -52,20 +52,7 @@ impl Target {
     }
 
     fn from_dir(dir: &Path) -> Result<Target, Failure> {
-        if !dir.is_dir() {
-            return Err(Failure::failed(format!(
-                "data directory `{}` does not exist",
-                dir.display()
-            ))
-            .with_hint("`--data-dir` is the directory that `drupelet run` keeps its store in"));
-        }
-        if !dir.join(LOCK_FILE).exists() {
-            // Opening would make a new store here.
-            return Err(Failure::failed(format!(
-                "`{}` is not a data directory of drupelet: it has no file `{LOCK_FILE}`",
-                dir.display()
-            )));
-        }
+        is_data_dir(dir)?;
         match LocalServer::open(dir) {
             Ok(server) => Ok(Target {
                 url: server.url(),
@@ -113,6 +100,24 @@ impl Target {
             answer.status
         )))
     }
+}
+
+/// Refuses a directory without a store: opening would make a new one there.
+///
+/// # Errors
+/// Missing, or not a data directory.
+pub(crate) fn is_data_dir(dir: &Path) -> Result<(), Failure> {
+    let failure = if !dir.is_dir() {
+        Failure::failed(format!("data directory `{}` does not exist", dir.display()))
+    } else if !dir.join(LOCK_FILE).exists() {
+        Failure::failed(format!(
+            "`{}` is not a data directory of drupelet: it has no file `{LOCK_FILE}`",
+            dir.display()
+        ))
+    } else {
+        return Ok(());
+    };
+    Err(failure.with_hint("`--data-dir` is the directory that `drupelet run` keeps its store in"))
 }
 
 /// An address of all interfaces is asked on loopback.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use store::api::{OpenError, Store};
+use store::http::State;
 use tokio::sync::watch;
 
 use crate::appliance::{ended, open_store, service};
@@ -15,7 +16,7 @@ use crate::config::Config;
 pub(crate) struct LocalServer {
     addr: SocketAddr,
     stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
     store: Store,
 }
 
@@ -41,16 +42,13 @@ impl LocalServer {
             .build()
             .map_err(io)?;
         let (stop, stopped) = watch::channel(false);
-        let service = service(&config, &store, &Arc::default());
-        service.set_ready(true);
-        let serve = move || {
+        let service = service(&config, &store, &Arc::default()).map_err(io)?;
+        service.set_state(State::Ready);
+        let serve = move || -> std::io::Result<()> {
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener);
-                match listener {
-                    Ok(listener) => store::http::serve(listener, service, ended(stopped)).await,
-                    Err(e) => tracing::error!(error = %e, "cannot serve the data directory"),
-                }
-            });
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                store::http::serve(listener, service, ended(stopped)).await
+            })
         };
         let thread = std::thread::Builder::new().name("drupelet-ask".to_owned());
         let thread = thread.spawn(serve).map_err(io)?;

@@ -5,6 +5,7 @@ mod demo;
 mod labels;
 mod query;
 mod run;
+mod segments;
 mod series;
 
 use crate::args::Raw;
@@ -21,6 +22,7 @@ pub(crate) fn dispatch(raw: &Raw) -> Result<(), Failure> {
         "labels" => labels::run(raw),
         "series" => series::run(raw),
         "check" => check::run(raw),
+        "segments" => segments::run(raw),
         "demo" => demo::run(raw),
         other => Err(Failure::usage(format!(
             "`drupelet {other}` is not in this version yet"
