@@ -174,7 +174,7 @@ impl World {
                 deletable: 0,
                 rotate_at: now + MIN_ROTATION,
                 last_rotation: now,
-                restart_at: now + Duration::from_millis(2_000 + 1_500 * i as u64),
+                restart_at: now + Duration::from_millis(4_000 + 1_500 * i as u64),
             });
         }
         world
@@ -226,7 +226,7 @@ impl World {
         let container = &mut self.containers[i];
         container.end_instance(self.runtime, &mut self.rng);
         container.restart += 1;
-        container.restart_at = now + Duration::from_millis(self.rng.range(4_000, 12_000));
+        container.restart_at = now + Duration::from_millis(self.rng.range(3_000, 12_000));
         let (dir, name, restart) = (
             container.dir.clone(),
             container.name.clone(),
@@ -403,7 +403,7 @@ impl Container {
         let old = std::mem::replace(&mut self.file, new);
         self.old = Some((old, now + Duration::from_millis(rng.range(0, 60))));
         self.last_rotation = now;
-        self.rotate_at = now + Duration::from_millis(rng.range(1_100, 4_000));
+        self.rotate_at = now + Duration::from_millis(rng.range(1_100, 2_500));
     }
 
     /// The process in the container ends, perhaps in the middle of a line.
