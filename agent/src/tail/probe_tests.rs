@@ -111,16 +111,26 @@ fn where_the_ring_works() {
     check(&unknown, Pread, Reason::FileSystem, &["unknown"]);
 }
 
-#[test]
-fn where_it_does_not() {
-    let filtered = |step, errno| Facts {
+fn filtered(step: Step, errno: Errno) -> Facts {
+    Facts {
         seccomp: Some(2),
         ..facts(Err((step, errno)), EXT4)
-    };
-    let disabled = |level| Facts {
+    }
+}
+
+fn disabled(level: u32) -> Facts {
+    Facts {
         disabled: Some(level),
         ..facts(Err((Step::Setup, Errno::PERM)), EXT4)
-    };
+    }
+}
+
+fn unfiltered(step: Step, errno: Errno) -> Facts {
+    facts(Err((step, errno)), EXT4)
+}
+
+#[test]
+fn where_it_does_not() {
     let cases = [
         (
             filtered(Step::Setup, Errno::PERM),
@@ -144,7 +154,7 @@ fn where_it_does_not() {
             "io_uring_disabled=2 forbids it to all",
         ),
         (
-            facts(Err((Step::Setup, Errno::ACCESS)), EXT4),
+            unfiltered(Step::Setup, Errno::ACCESS),
             Reason::Disabled,
             "security module",
         ),
@@ -154,27 +164,23 @@ fn where_it_does_not() {
             "podman",
         ),
         (
-            facts(Err((Step::Setup, Errno::NOSYS)), EXT4),
+            unfiltered(Step::Setup, Errno::NOSYS),
             Reason::Absent,
             "the kernel has no io_uring",
         ),
         (
-            facts(Err((Step::Setup, Errno::NOMEM)), EXT4),
+            unfiltered(Step::Setup, Errno::NOMEM),
             Reason::MemoryLock,
             "ulimit -l",
         ),
         (
-            facts(Err((Step::Setup, Errno::MFILE)), EXT4),
+            unfiltered(Step::Setup, Errno::MFILE),
             Reason::Descriptors,
             "ulimit -n",
         ),
+        (unfiltered(Step::Read, Errno::IO), Reason::BadRead, "failed"),
         (
-            facts(Err((Step::Read, Errno::IO)), EXT4),
-            Reason::BadRead,
-            "failed",
-        ),
-        (
-            facts(Err((Step::Setup, Errno::INVAL)), EXT4),
+            unfiltered(Step::Setup, Errno::INVAL),
             Reason::Other,
             "io_uring_setup failed",
         ),
@@ -182,7 +188,7 @@ fn where_it_does_not() {
     for (facts, reason, words) in cases {
         check(&facts, Chosen::Pread, reason, &[words]);
     }
-    let mut old = facts(Err((Step::Operations, Errno::INVAL)), EXT4);
+    let mut old = unfiltered(Step::Operations, Errno::INVAL);
     old.trial = Err(Fault {
         step: Step::Operations,
         error: io::ErrorKind::Unsupported.into(),

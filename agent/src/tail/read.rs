@@ -73,6 +73,10 @@ pub trait Reader {
 
 /// The reader that the probe chose.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per process, and a box would be one more step on each read"
+)]
 pub enum AnyReader {
     /// Batches through io_uring.
     Uring(UringReader),
@@ -140,7 +144,7 @@ where
             }
             Err(error) if report.forced => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "the ring failed after its probe, reading with pread")
+                tracing::warn!(%error, "the ring failed after its probe, reading with pread");
             }
         }
     }
