@@ -1,0 +1,4 @@
+//! Reading batches of files into fixed buffers.
+
+pub mod pread;
+pub mod read;
