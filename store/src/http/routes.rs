@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use logql::matcher::Matcher;
@@ -204,7 +204,7 @@ fn ready(service: &Service, connection: &Arc<Connection>) -> Response<Body> {
     error(&Refusal::new(503, text), connection)
 }
 
-fn metrics(service: &Service) -> String {
+pub(super) fn metrics(service: &Service) -> String {
     let mut out = String::with_capacity(8 << 10);
     write_process(&mut out);
     write_store(&mut out, &service.backend.stats());
@@ -266,12 +266,14 @@ async fn read(
 
 async fn collect(service: &Service, body: Incoming) -> Result<Vec<u8>, Refusal> {
     let limits = &service.limits;
+    let too_large = || Refusal::new(413, "http: request body too large");
+    if body.size_hint().lower() > limits.max_body_bytes as u64 {
+        return Err(too_large());
+    }
     let all = Limited::new(body, limits.max_body_bytes).collect();
     match timeout(limits.header_timeout, all).await {
         Ok(Ok(all)) => Ok(all.to_bytes().into()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => {
-            Err(Refusal::new(413, "http: request body too large"))
-        }
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(e)) => Err(Refusal::bad(format!("cannot read the body: {e}"))),
         Err(_) => Err(Refusal::new(408, "the body did not come in time")),
     }
