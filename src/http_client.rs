@@ -13,7 +13,7 @@ const MAX_LINES: usize = 200;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
+pub(crate) struct Response {
     /// HTTP status.
     pub status: u16,
     /// The body, without transfer encoding.
@@ -22,7 +22,7 @@ pub struct Response {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The URL cannot be used; the reason is given.
     #[error("cannot use the URL `{url}`: {reason}")]
     Url {
@@ -82,7 +82,7 @@ impl From<std::io::Error> for Fault {
 ///
 /// # Errors
 /// See [`Error`]; an HTTP status of any kind is no error.
-pub fn get(url: &str, path_and_query: &str, timeout: Duration) -> Result<Response, Error> {
+pub(crate) fn get(url: &str, path_and_query: &str, timeout: Duration) -> Result<Response, Error> {
     let target = parse_url(url)?;
     let bad_path = |b: u8| !b.is_ascii_graphic();
     if !path_and_query.starts_with('/') || path_and_query.bytes().any(bad_path) {
@@ -110,7 +110,7 @@ pub fn get(url: &str, path_and_query: &str, timeout: Duration) -> Result<Respons
 }
 
 /// Percent-encodes a parameter for a query string.
-pub fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {

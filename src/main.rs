@@ -20,8 +20,6 @@ mod yaml;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use report::Failure;
-
 fn main() -> ExitCode {
     malloc::tune();
     let result = args::parse(std::env::args_os().skip(1)).and_then(|request| match request {

@@ -82,6 +82,8 @@ impl Running {
                 }
             });
         }
+        // So that the end of both pipes ends the wait.
+        drop(sender);
         let mut running = Running {
             child,
             addr: String::new(),
