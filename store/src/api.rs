@@ -11,7 +11,7 @@ use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use logql::plan::Direction;
 use logql::value::Value;
-use wire::{Batch, LabelSet};
+use wire::LabelSet;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -30,10 +30,13 @@ pub struct Options {
     pub max_query_series: usize,
 }
 
-/// A store; clones share it.
+/// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
+/// head is lost, what is on disk is whole.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<crate::store::Inner>,
+    /// Stops the flush thread with the last clone; the thread itself holds only `inner`.
+    pub(crate) owner: Arc<crate::store::Owner>,
 }
 
 /// Why a store could not be opened. Each message says what to do.

@@ -32,6 +32,7 @@ pub const MINUTE_CELLS_MAX: usize = 4096;
 pub const ZSTD_LEVEL: i32 = 1;
 
 const _: () = assert!(LINE_BYTES_MAX < crate::block::RAW_BYTES_MAX);
-const _: () = assert!(BLOCK_SETS_BYTES + 2 * LABELS_BYTES_MAX < crate::block::METADATA_BYTES_MAX / 2);
+const _: () =
+    assert!(BLOCK_SETS_BYTES + 2 * LABELS_BYTES_MAX < crate::block::METADATA_BYTES_MAX / 2);
 const _: () = assert!(BLOCK_RAW_BYTES < crate::block::ENTRIES_MAX + 1);
 const _: () = assert!(SHARED_RAW_BYTES <= BLOCK_RAW_BYTES);

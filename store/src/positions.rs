@@ -60,7 +60,10 @@ impl Positions {
     }
 
     pub(crate) fn list(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.table.iter().map(|(k, p)| (k.clone(), p.clone())).collect()
+        self.table
+            .iter()
+            .map(|(k, p)| (k.clone(), p.clone()))
+            .collect()
     }
 }
 
@@ -76,7 +79,10 @@ mod tests {
         positions.set(b"b", Some(b""));
         assert_eq!(positions.bytes, 3);
         assert!(positions.changed());
-        assert_eq!(positions.snapshot(), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), vec![])]);
+        assert_eq!(
+            positions.snapshot(),
+            [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), vec![])]
+        );
         positions.set(b"a", Some(b"1"));
         positions.set(b"c", None);
         assert!(!positions.changed());

@@ -12,17 +12,15 @@ use disk::Disk;
 
 use crate::api::OpenError;
 use crate::positions::Positions;
-use crate::segment::{self, Reader, SegmentError};
+use crate::segment::{self, Reader, SegmentEntry, SegmentError};
 
 /// What the folder holds.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// Highest sequence seen in any file name, intact or not; 0 without segments.
     pub(crate) sequence: u64,
-    /// Segments, and their bytes.
-    pub(crate) segments: u64,
-    /// Bytes of all segments.
-    pub(crate) bytes: u64,
+    /// Segments that can be read, by sequence.
+    pub(crate) segments: Vec<SegmentEntry>,
     /// Segments whose summary cannot be read.
     pub(crate) damaged: u64,
     /// Positions of all sources.
@@ -36,12 +34,16 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Io { action, path, source }
+        move |source| OpenError::Io {
+            action,
+            path,
+            source,
+        }
     };
     disk.create_dir_all(dir).map_err(io("create", dir))?;
     let mut recovered = Recovered::default();
     let mut temporary: Vec<PathBuf> = Vec::new();
-    let mut newest: Option<Reader> = None;
+    let mut newest: Option<PathBuf> = None;
     let mut fallback = false;
     // In name order, which is the order of sequences: the last one found is the newest.
     for entry in disk.list(dir).map_err(io("list", dir))? {
@@ -53,55 +55,71 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
             continue;
         };
         recovered.sequence = recovered.sequence.max(sequence);
-        recovered.segments += 1;
-        recovered.bytes += entry.len;
-        match Reader::open(disk, &path) {
-            Ok(reader) if reader.summary().has_positions => match reader.positions() {
-                Ok(positions) => {
+        match read_segment(disk, &path)? {
+            Some(segment) => {
+                recovered.segments.push(segment.entry);
+                if let Some(positions) = segment.positions {
                     recovered.positions = Positions::new(positions);
-                    newest = Some(reader);
+                    newest = Some(path);
                     fallback = false;
                 }
-                Err(error) => {
-                    tracing::warn!("{error}; it is kept and left out");
-                    recovered.damaged += 1;
-                    fallback = true;
-                }
-            },
-            Ok(_) => {}
-            Err(SegmentError::Newer { path, found }) => {
-                return Err(OpenError::Newer {
-                    file: path,
-                    found,
-                    known: segment::VERSION,
-                });
             }
-            Err(SegmentError::Damaged { path, what }) => {
-                tracing::warn!("`{}` is damaged ({what}); it is kept and left out", path.display());
+            None => {
                 recovered.damaged += 1;
                 fallback = true;
             }
-            Err(SegmentError::Io { path, source }) => {
-                return Err(OpenError::Io {
-                    action: "read",
-                    path,
-                    source,
-                });
-            }
-            Err(error @ SegmentError::Block { .. }) => tracing::warn!("{error}"),
         }
     }
     if fallback {
-        let from = newest.map_or_else(|| "none".into(), |r| r.path().display().to_string());
-        tracing::error!("the newest segment is damaged: positions come from {from}, sources are read again from there");
+        let from = newest.map_or_else(|| "none".into(), |path| path.display().to_string());
+        tracing::error!(
+            "the newest segment is damaged: positions come from {from}, sources are read again from there"
+        );
     }
     remove_temporary(disk, dir, &temporary).map_err(io("remove temporary files in", dir))?;
     Ok(recovered)
+}
+
+struct Segment {
+    entry: SegmentEntry,
+    positions: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// Opens a segment; `None` when it is damaged.
+fn read_segment(disk: &dyn Disk, path: &Path) -> Result<Option<Segment>, OpenError> {
+    let read = Reader::open(disk, path).and_then(|reader| {
+        let has_positions = reader.summary().has_positions;
+        Ok(Segment {
+            entry: SegmentEntry::of(&reader),
+            positions: has_positions.then(|| reader.positions()).transpose()?,
+        })
+    });
+    match read {
+        Ok(segment) => Ok(Some(segment)),
+        Err(SegmentError::Newer { path, found }) => Err(OpenError::Newer {
+            file: path,
+            found,
+            known: segment::VERSION,
+        }),
+        Err(SegmentError::Io { path, source }) => Err(OpenError::Io {
+            action: "read",
+            path,
+            source,
+        }),
+        Err(error) => {
+            tracing::warn!("{error}; the file is kept and left out");
+            Ok(None)
+        }
+    }
 }
 
 fn remove_temporary(disk: &dyn Disk, dir: &Path, files: &[PathBuf]) -> std::io::Result<()> {
     for file in files {
         disk.remove(file)?;
     }
-    if files.is_empty() { Ok(()) } else { disk.sync_dir(dir) }
+    if files.is_empty() {
+        Ok(())
+    } else {
+        disk.sync_dir(dir)
+    }
 }

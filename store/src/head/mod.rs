@@ -17,10 +17,11 @@ use wire::Batch;
 
 use crate::api::AppendError;
 use crate::limits::{
-    HEAD_BYTES_MAX, HEAD_BYTES_MIN, LABELS_BYTES_MAX, LINE_BYTES_MAX, POSITION_BYTES_MAX, POSITION_KEY_BYTES_MAX,
-    ZSTD_LEVEL,
+    HEAD_BYTES_MAX, HEAD_BYTES_MIN, LABELS_BYTES_MAX, LINE_BYTES_MAX, POSITION_BYTES_MAX,
+    POSITION_KEY_BYTES_MAX, ZSTD_LEVEL,
 };
 use crate::positions::Positions;
+use crate::segment::SegmentEntry;
 
 mod epoch;
 mod intern;
@@ -67,6 +68,8 @@ pub(crate) struct Head {
     frozen: Option<Arc<Frozen>>,
     /// Segments up to this sequence are visible to queries.
     committed: u64,
+    /// Those segments that can be read, by sequence.
+    segments: Vec<SegmentEntry>,
     positions: Positions,
     oldest: Option<Instant>,
     /// Bytes for epochs: the pool without the nursery.
@@ -77,11 +80,16 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// A head whose first segment will have the sequence after `committed`.
+    /// A head whose first segment will have the sequence after `committed`; `segments` are there already.
     ///
     /// # Errors
     /// When zstd cannot allocate its context.
-    pub(crate) fn new(head_bytes: usize, committed: u64, positions: Positions) -> io::Result<Head> {
+    pub(crate) fn new(
+        head_bytes: usize,
+        committed: u64,
+        segments: Vec<SegmentEntry>,
+        positions: Positions,
+    ) -> io::Result<Head> {
         let pool = head_bytes.clamp(HEAD_BYTES_MIN, HEAD_BYTES_MAX);
         let nursery = pool / 16 * 5;
         Ok(Head {
@@ -90,6 +98,7 @@ impl Head {
             live: Epoch::new(committed + 1),
             frozen: None,
             committed,
+            segments,
             positions,
             oldest: None,
             budget: pool - nursery,
@@ -176,10 +185,20 @@ impl Head {
     }
 
     /// The frozen epoch's segment is durable and in the index: from here on queries see that instead.
-    pub(crate) fn commit(&mut self) {
+    pub(crate) fn commit(&mut self, segment: SegmentEntry) {
         let frozen = self.frozen.take();
         let frozen = frozen.expect("a commit follows a freeze");
-        self.committed = frozen.epoch.sequence;
+        assert!(
+            segment.sequence == frozen.epoch.sequence && segment.sequence > self.committed,
+            "sequences rise"
+        );
+        self.committed = segment.sequence;
+        self.segments.push(segment);
+    }
+
+    /// Segments that queries see, by sequence.
+    pub(crate) fn segments(&self) -> &[SegmentEntry] {
+        &self.segments
     }
 
     /// Highest sequence that is on disk and visible.
@@ -229,10 +248,17 @@ impl Head {
         let (mut needed, mut raw) = (0, 0);
         for entry in batch.entries {
             if entry.stream as usize >= batch.streams.len() {
-                return invalid(format!("entry of stream {} of {}", entry.stream, batch.streams.len()));
+                return invalid(format!(
+                    "entry of stream {} of {}",
+                    entry.stream,
+                    batch.streams.len()
+                ));
             }
             if entry.line.len() > longest {
-                return invalid(format!("line of {} bytes exceeds {longest}", entry.line.len()));
+                return invalid(format!(
+                    "line of {} bytes exceeds {longest}",
+                    entry.line.len()
+                ));
             }
             if entry.metadata.as_bytes().len() > LABELS_BYTES_MAX {
                 return invalid(format!(
@@ -244,15 +270,28 @@ impl Head {
             raw += entry.line.len() as u64 + 1;
         }
         if needed > self.nursery.capacity() {
-            return invalid(format!("batch of {needed} bytes exceeds {}", self.nursery.capacity()));
+            return invalid(format!(
+                "batch of {needed} bytes exceeds {}",
+                self.nursery.capacity()
+            ));
         }
-        if let Some(labels) = batch.streams.iter().find(|l| l.as_bytes().len() > LABELS_BYTES_MAX) {
-            return invalid(format!("labels of {} bytes exceed {LABELS_BYTES_MAX}", labels.as_bytes().len()));
+        if let Some(labels) = batch
+            .streams
+            .iter()
+            .find(|l| l.as_bytes().len() > LABELS_BYTES_MAX)
+        {
+            return invalid(format!(
+                "labels of {} bytes exceed {LABELS_BYTES_MAX}",
+                labels.as_bytes().len()
+            ));
         }
         if let Some(source) = batch.source {
             let position = source.position.map_or(0, <[u8]>::len);
             if source.key.len() > POSITION_KEY_BYTES_MAX || position > POSITION_BYTES_MAX {
-                return invalid(format!("position of {} and {position} bytes is too long", source.key.len()));
+                return invalid(format!(
+                    "position of {} and {position} bytes is too long",
+                    source.key.len()
+                ));
             }
             if !self.positions.fits(source.key, source.position) {
                 return invalid("the table of positions is full".into());
@@ -272,7 +311,9 @@ impl Head {
             return self.freeze_or_full(broken);
         }
         if self.live.metas.memory() > self.budget / 4 {
-            self.sealer.seal(&mut self.nursery, &mut self.live, true).map_err(broken)?;
+            self.sealer
+                .seal(&mut self.nursery, &mut self.live, true)
+                .map_err(broken)?;
             self.live.forget_unused_metas();
             if self.live.metas.memory() > self.budget / 4 {
                 return self.freeze_or_full(broken);
@@ -285,7 +326,9 @@ impl Head {
             return self.freeze_or_full(broken);
         }
         for all in [false, true] {
-            self.sealer.seal(&mut self.nursery, &mut self.live, all).map_err(broken)?;
+            self.sealer
+                .seal(&mut self.nursery, &mut self.live, all)
+                .map_err(broken)?;
             if self.nursery.free() >= needed {
                 break;
             }
@@ -296,7 +339,10 @@ impl Head {
         Ok(false)
     }
 
-    fn freeze_or_full(&mut self, broken: impl Fn(io::Error) -> AppendError) -> Result<bool, AppendError> {
+    fn freeze_or_full(
+        &mut self,
+        broken: impl Fn(io::Error) -> AppendError,
+    ) -> Result<bool, AppendError> {
         if self.frozen.is_some() {
             return Err(AppendError::Full);
         }

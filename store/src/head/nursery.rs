@@ -65,7 +65,8 @@ impl Nursery {
         let header: &[u8; RECORD_BYTES] = self.bytes[at..at + RECORD_BYTES]
             .try_into()
             .expect("a slice of this length");
-        let word = |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
+        let word =
+            |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
         let start = at + RECORD_BYTES;
         Record {
             stream: word(0),

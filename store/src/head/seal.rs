@@ -12,7 +12,8 @@ use super::epoch::{Epoch, Row};
 use super::nursery::Nursery;
 use crate::block::{BlockInput, Encoder};
 use crate::limits::{
-    BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MINUTE_CELLS_MAX, MINUTE_SETS_MAX, SHARED_RAW_BYTES, SMALL_STREAM_BYTES,
+    BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MINUTE_CELLS_MAX, MINUTE_SETS_MAX, SHARED_RAW_BYTES,
+    SMALL_STREAM_BYTES,
 };
 use crate::segment::{Cell, Chunk, minute_of};
 
@@ -55,7 +56,12 @@ impl Sealer {
     /// Seals everything in the nursery (`all`), or enough to free half of what it uses. On an error nothing changes
     /// but blocks that were already sealed in this call, whose entries the caller must not see twice: an error here
     /// is out of memory, and the process cannot go on.
-    pub(crate) fn seal(&mut self, nursery: &mut Nursery, epoch: &mut Epoch, all: bool) -> io::Result<()> {
+    pub(crate) fn seal(
+        &mut self,
+        nursery: &mut Nursery,
+        epoch: &mut Epoch,
+        all: bool,
+    ) -> io::Result<()> {
         let (loud, small) = choose(nursery, epoch, all);
         let mut start_of = vec![u32::MAX; epoch.streams.len()];
         let mut next = 0;
@@ -245,7 +251,13 @@ impl Columns {
     }
 
     /// Appends the minute table of a run; false when it would be too large.
-    fn count_minutes(&self, times: &[i64], lengths: &[u32], ids: &[u32], cells: &mut Vec<Cell>) -> bool {
+    fn count_minutes(
+        &self,
+        times: &[i64],
+        lengths: &[u32],
+        ids: &[u32],
+        cells: &mut Vec<Cell>,
+    ) -> bool {
         let start = cells.len();
         let mut minute_start = start;
         let mut minute = i64::MIN;
@@ -254,16 +266,23 @@ impl Columns {
         for ((ts, len), id) in times.iter().zip(lengths).zip(ids) {
             if *ts > until || minute == i64::MIN {
                 minute = minute_of(*ts);
-                until = minute.saturating_add(1).saturating_mul(crate::segment::MINUTE_NS);
+                until = minute
+                    .saturating_add(1)
+                    .saturating_mul(crate::segment::MINUTE_NS);
                 minute_start = cells.len();
             }
             let metadata = self.sets[*id as usize];
-            if let Some(cell) = cells[minute_start..].iter_mut().find(|c| c.metadata == metadata) {
+            if let Some(cell) = cells[minute_start..]
+                .iter_mut()
+                .find(|c| c.metadata == metadata)
+            {
                 cell.entries += 1;
                 cell.bytes += u64::from(*len);
                 continue;
             }
-            if cells.len() - minute_start >= MINUTE_SETS_MAX || cells.len() - start >= MINUTE_CELLS_MAX {
+            if cells.len() - minute_start >= MINUTE_SETS_MAX
+                || cells.len() - start >= MINUTE_CELLS_MAX
+            {
                 return false;
             }
             cells.push(Cell {

@@ -7,7 +7,7 @@ use wire::{LabelSet, Labels};
 
 use super::intern::Interner;
 use super::{Epoch, Head};
-use crate::segment::{Cell, Chunk, Minutes};
+use crate::segment::{Cell, Chunk, Minutes, SegmentEntry};
 
 /// Which entries a query wants of the head.
 pub struct Want<'a> {
@@ -29,6 +29,8 @@ pub struct Want<'a> {
 pub struct Snapshot {
     /// Segments with a sequence up to this one belong to the view, newer ones do not: their entries are in here.
     pub committed: u64,
+    /// Segments of the view whose times overlap the wanted range, by sequence.
+    pub segments: Vec<SegmentEntry>,
     /// Label sets of the streams that `chunks` and `raw` refer to.
     pub streams: Vec<LabelSet>,
     /// Metadata sets that `minutes` and `raw` refer to.
@@ -92,12 +94,18 @@ impl Head {
     pub(crate) fn snapshot(&self, want: &mut Want<'_>) -> Result<Draft, OverBudget> {
         let mut draft = Draft::default();
         draft.snapshot.committed = self.committed;
+        let overlaps = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
+        draft.snapshot.segments = self.segments.iter().filter(overlaps).copied().collect();
         if let Some(frozen) = &self.frozen {
             draft.add_epoch(&frozen.epoch, want);
         }
         let ordinals = draft.add_epoch(&self.live, want);
         draft.add_raw(self, want, &ordinals)?;
-        draft.snapshot.minutes.starts.push(draft.snapshot.minutes.cells.len() as u32);
+        draft
+            .snapshot
+            .minutes
+            .starts
+            .push(draft.snapshot.minutes.cells.len() as u32);
         Ok(draft)
     }
 }
@@ -143,7 +151,12 @@ impl Draft {
         ordinals
     }
 
-    fn add_raw(&mut self, head: &Head, want: &Want<'_>, ordinals: &[u32]) -> Result<(), OverBudget> {
+    fn add_raw(
+        &mut self,
+        head: &Head,
+        want: &Want<'_>,
+        ordinals: &[u32],
+    ) -> Result<(), OverBudget> {
         let mut runs = vec![u32::MAX; ordinals.len()];
         let mut bytes = 0;
         for (_, record) in head.nursery.records() {
@@ -168,7 +181,8 @@ impl Draft {
             let run = &mut self.snapshot.raw[*run as usize];
             run.times.push(record.ts);
             run.lengths.push(record.line.len() as u32);
-            run.ids.push(self.metadata.intern(head.live.metas.get(record.meta)));
+            run.ids
+                .push(self.metadata.intern(head.live.metas.get(record.meta)));
             if want.lines {
                 run.lines.extend_from_slice(record.line);
                 run.lines.push(b'\n');
@@ -181,7 +195,11 @@ impl Draft {
     pub(crate) fn finish(mut self) -> Snapshot {
         let sets = |interner: &Interner| {
             (0..interner.len() as u32)
-                .map(|id| Labels::check(interner.get(id)).map(Labels::to_owned).unwrap_or_default())
+                .map(|id| {
+                    Labels::check(interner.get(id))
+                        .map(Labels::to_owned)
+                        .unwrap_or_default()
+                })
                 .collect::<Vec<LabelSet>>()
         };
         self.snapshot.streams = sets(&self.streams);
