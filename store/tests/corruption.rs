@@ -76,7 +76,7 @@ fn p9_any_damaged_byte_costs_at_most_its_block() {
     let blocks = blocks(&disk, &path);
     assert!(blocks.len() >= 3, "{blocks:?}");
     for at in 0..whole.len() {
-        for mask in [0x01, 0x80, 0xFF] {
+        for mask in [0x01, 0xC0] {
             let mut bytes = whole.clone();
             bytes[at] ^= mask;
             disk.overwrite(&path, &bytes);
@@ -97,7 +97,10 @@ fn p9_any_damaged_byte_costs_at_most_its_block() {
 }
 
 fn is_newer(disk: &SimDisk, path: &PathBuf) -> bool {
-    matches!(Reader::open(disk, path), Err(segment::SegmentError::Newer { .. }))
+    matches!(
+        Reader::open(disk, path),
+        Err(segment::SegmentError::Newer { .. })
+    )
 }
 
 #[test]
@@ -131,7 +134,10 @@ fn p9_truncated_zeroed_and_spliced_segments_give_errors_or_fewer_entries() {
     }
     damage("empty", &[]);
     damage("twice", &[&whole[..], &whole[..]].concat());
-    assert!(readable > 100, "most single damages leave a readable file: {readable}");
+    assert!(
+        readable > 100,
+        "most single damages leave a readable file: {readable}"
+    );
 }
 
 #[test]

@@ -95,10 +95,13 @@ pub fn append_items(
     let entries: Vec<Entry<'_>> = items
         .iter()
         .map(|item| Entry {
-            stream: names.iter().position(|n| **n == item.stream).expect("listed") as u32,
+            stream: names
+                .iter()
+                .position(|n| **n == item.stream)
+                .expect("listed") as u32,
             ts: item.ts,
             line: item.line.as_bytes(),
-            metadata: metadata.labels(),
+            metadata: metadata.as_ref(),
         })
         .collect();
     let position = number.to_le_bytes();
@@ -178,12 +181,16 @@ fn read_chunk(
     let (mut times, mut lengths, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let mut metadata = Metadata::default();
     decoder.times(&header, header.column(&bytes, Column::Times)?, &mut times)?;
-    decoder.lengths(&header, header.column(&bytes, Column::Lengths)?, &mut lengths)?;
+    decoder.lengths(
+        &header,
+        header.column(&bytes, Column::Lengths)?,
+        &mut lengths,
+    )?;
     decoder.lines(&header, header.column(&bytes, Column::Lines)?, &mut lines)?;
     let column = header.column(&bytes, Column::Metadata)?;
     decoder.metadata(&header, column, &mut metadata)?;
     let stream = streams.get(chunk.stream as usize).ok_or("no such stream")?;
-    let name = stream.labels().get("name").ok_or("no name")?.to_owned();
+    let name = stream.as_ref().get("name").ok_or("no name")?.to_owned();
     let mut at = 0;
     let mut items = Vec::new();
     for (i, (ts, len)) in times.iter().zip(&lengths).enumerate() {
