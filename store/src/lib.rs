@@ -5,4 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod block;
+mod codec;
+mod flush;
+pub mod head;
 pub mod http;
+pub mod limits;
+mod positions;
+mod recover;
+pub mod segment;
+mod store;
