@@ -40,6 +40,9 @@ use logql::matcher::Matcher;
 use rusqlite::Connection;
 use wire::{LabelSet, Labels};
 
+use crate::query::SegmentInfo;
+use crate::segment::{Reader, SegmentSink};
+
 /// File name of the database inside the data directory.
 pub const FILE_NAME: &str = "index.sqlite";
 
@@ -252,6 +255,19 @@ impl Index {
                 Err(error) => {
                     tracing::warn!(file = %name.display(), %error, "cannot delete the index");
                 }
+            }
+        }
+    }
+}
+
+impl SegmentSink for Index {
+    fn committed(&self, reader: &Reader) {
+        let key = SegmentInfo::of(reader).key;
+        match reader.streams() {
+            Ok(sets) => Index::committed(self, key, &mut sets.iter().map(LabelSet::as_ref)),
+            Err(error) => {
+                tracing::warn!(sequence = key.sequence, %error, "segment cannot be indexed");
+                self.stale.store(true, Ordering::Relaxed);
             }
         }
     }

@@ -15,7 +15,16 @@ pub(super) struct Budget<'q> {
     pub(super) stats: QueryStats,
 }
 
-impl Budget<'_> {
+impl<'q> Budget<'q> {
+    /// Nothing used yet.
+    pub(super) fn new(memory: usize, cancel: &'q Cancel) -> Budget<'q> {
+        Budget {
+            memory,
+            cancel,
+            stats: QueryStats::default(),
+        }
+    }
+
     /// Fails when `used` bytes are more than the query may hold.
     pub(super) fn check(&self, used: usize) -> Result<(), EvalError> {
         if used <= self.memory {

@@ -3,7 +3,6 @@
 //! Order of an answer (it is Loki's): time in the direction asked; at one instant the label-set text, rising in both
 //! directions; within one label set arrival order, reversed for `backward`.
 
-use std::cmp::Ordering;
 
 use logql::eval::EvalError;
 use logql::pipeline::Outcome;
@@ -66,6 +65,15 @@ impl Top {
             (None, _) => true,
             (Some(t), Direction::Backward) => ts >= t,
             (Some(t), Direction::Forward) => ts <= t,
+        }
+    }
+
+    /// The part of `start..end` in which entries may still be part of the answer.
+    pub(super) fn cut(&self, start: i64, end: i64) -> (i64, i64) {
+        match (self.threshold, self.direction) {
+            (None, _) => (start, end),
+            (Some(t), Direction::Backward) => (start.max(t), end),
+            (Some(t), Direction::Forward) => (start, end.min(t.saturating_add(1))),
         }
     }
 
@@ -144,14 +152,6 @@ impl Top {
                 })
                 .collect(),
         }
-    }
-}
-
-/// Whether `a` comes before `b` in the direction, by time alone.
-pub(super) fn earlier(direction: Direction, a: i64, b: i64) -> Ordering {
-    match direction {
-        Direction::Forward => a.cmp(&b),
-        Direction::Backward => b.cmp(&a),
     }
 }
 
