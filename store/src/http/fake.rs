@@ -40,10 +40,11 @@ fn parse(query: &str) -> Result<Plan, ParseError> {
 }
 
 type Found = Result<(Value, QueryStats), EvalError>;
+type Answer = dyn Fn(&Request, &Cancel) -> Found + Send + Sync;
 
 /// Answers queries by a function, and metadata with what it was asked.
 pub(super) struct Fake {
-    query: Box<dyn Fn(&Request, &Cancel) -> Found + Send + Sync>,
+    query: Box<Answer>,
     /// Texts of queries in the order they came.
     pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
