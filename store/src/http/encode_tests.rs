@@ -183,18 +183,14 @@ fn lists_are_written_as_loki_does() {
         |out| series(out, &[set.clone(), set]).unwrap(),
         "{\"status\":\"success\",\"data\":[{\"a\":\"1\",\"b\":\"2\"},{\"a\":\"1\",\"b\":\"2\"}]}\n",
     );
+    let stats = IndexStats {
+        streams: 1,
+        chunks: 2,
+        bytes: 3,
+        entries: 4,
+    };
     check(
-        |out| {
-            index_stats(
-                out,
-                IndexStats {
-                    streams: 1,
-                    chunks: 2,
-                    bytes: 3,
-                    entries: 4,
-                },
-            )
-        },
+        |out| index_stats(out, stats),
         "{\"streams\":1,\"chunks\":2,\"bytes\":3,\"entries\":4}\n",
     );
 }

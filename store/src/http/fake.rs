@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use logql::ParseError;
 use logql::eval::EvalError;
 use logql::matcher::Matcher;
-use logql::pipeline::Pipeline;
-use logql::plan::{LogLeaf, MetricPlan, Plan};
+use logql::plan::Plan;
 use logql::value::{LogEntry, Logs, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,36 +21,21 @@ pub(super) const NOW: i64 = 1_795_168_404_326_197_813;
 
 /// A plan of which the tests only look at the kind.
 pub(super) fn plan(query: &str) -> Plan {
-    parse(query).unwrap()
-}
-
-fn parse(query: &str) -> Result<Plan, ParseError> {
-    match query.as_bytes().first() {
-        None => Err(ParseError {
-            message: "parse error : syntax error: unexpected $end".into(),
-        }),
-        Some(b'{') => Ok(Plan::Log(LogLeaf {
-            matchers: vec![],
-            pipeline: Pipeline {},
-        })),
-        Some(_) => Ok(Plan::Metric(MetricPlan {})),
-    }
+    logql::parse(query).unwrap()
 }
 
 type Found = Result<(Value, QueryStats), EvalError>;
+type Answer = dyn Fn(&Request, &Cancel) -> Found + Send + Sync;
 
 /// Answers queries by a function, and metadata with what it was asked.
 pub(super) struct Fake {
-    query: Box<dyn Fn(&Request, &Cancel) -> Found + Send + Sync>,
-    /// Texts of queries in the order they came.
-    pub(super) asked: Arc<Mutex<Vec<String>>>,
+    query: Box<Answer>,
 }
 
 impl Fake {
     pub(super) fn new(query: impl Fn(&Request, &Cancel) -> Found + Send + Sync + 'static) -> Fake {
         Fake {
             query: Box::new(query),
-            asked: Arc::default(),
         }
     }
 
@@ -110,10 +93,6 @@ impl Backend for Fake {
     }
     fn stats(&self) -> StoreStats {
         StoreStats::default()
-    }
-    fn parse(&self, query: &str) -> Result<Plan, ParseError> {
-        self.asked.lock().unwrap().push(query.to_owned());
-        parse(query)
     }
 }
 

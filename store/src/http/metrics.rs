@@ -8,11 +8,18 @@ use std::time::Instant;
 
 use crate::api::{QueryStats, StoreStats};
 
+/// Requests of one route and status.
+#[derive(Debug, Default)]
+struct Answered {
+    count: u64,
+    seconds: f64,
+}
+
 /// The service's counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     /// By route and status; both are few.
-    requests: Mutex<BTreeMap<(&'static str, u16), (u64, f64)>>,
+    requests: Mutex<BTreeMap<(&'static str, u16), Answered>>,
     pub(super) connections: AtomicU64,
     pub(super) queries_running: AtomicU64,
     query_bytes: AtomicU64,
@@ -33,77 +40,42 @@ impl Counters {
     fn request(&self, route: &'static str, status: u16, seconds: f64) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = requests.entry((route, status)).or_default();
-        entry.0 += 1;
-        entry.1 += seconds;
+        entry.count += 1;
+        entry.seconds += seconds;
     }
 
     /// Appends the metrics of the service.
     pub(super) fn write(&self, out: &mut String) {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        head(
-            out,
-            "drupelet_http_requests_total",
-            "counter",
-            "Requests answered, by route and status; 499: the client went away.",
-        );
-        for ((route, code), (count, _)) in requests.iter() {
-            line(
-                out,
-                "drupelet_http_requests_total",
-                &format!("{{route=\"{route}\",code=\"{code}\"}}"),
-                *count as f64,
-            );
+        let labels = |(route, code): &(&str, u16)| format!("{{route=\"{route}\",code=\"{code}\"}}");
+        let name = "drupelet_http_requests_total";
+        let help = "Requests answered, by route and status; 499: the client went away.";
+        head(out, name, "counter", help);
+        for (of, answered) in requests.iter() {
+            line(out, name, &labels(of), answered.count as f64);
         }
-        head(
-            out,
-            "drupelet_http_request_duration_seconds_total",
-            "counter",
-            "Time until the answer began, by route and status.",
-        );
-        for ((route, code), (_, seconds)) in requests.iter() {
-            line(
-                out,
-                "drupelet_http_request_duration_seconds_total",
-                &format!("{{route=\"{route}\",code=\"{code}\"}}"),
-                *seconds,
-            );
+        let name = "drupelet_http_request_duration_seconds_total";
+        let help = "Time until answers began, by route and status.";
+        head(out, name, "counter", help);
+        for (of, answered) in requests.iter() {
+            line(out, name, &labels(of), answered.seconds);
         }
         drop(requests);
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
-        for (name, kind, help, value) in [
-            (
-                "drupelet_http_connections",
-                "gauge",
-                "Open connections.",
-                get(&self.connections),
-            ),
-            (
-                "drupelet_queries_running",
-                "gauge",
-                "Queries running or waiting for a thread.",
-                get(&self.queries_running),
-            ),
-            (
-                "drupelet_query_processed_bytes_total",
-                "counter",
-                "Raw line bytes that queries looked at.",
-                get(&self.query_bytes),
-            ),
-            (
-                "drupelet_query_processed_lines_total",
-                "counter",
-                "Entries that queries looked at.",
-                get(&self.query_lines),
-            ),
-            (
-                "drupelet_query_read_chunks_total",
-                "counter",
-                "Chunks that queries decompressed a part of.",
-                get(&self.query_chunks),
-            ),
-        ] {
-            single(out, name, kind, help, value);
-        }
+        let mut gauge = |name, help, value| single(out, name, "gauge", help, get(value));
+        let (name, help) = ("drupelet_http_connections", "Open connections.");
+        gauge(name, help, &self.connections);
+        let (name, help) = ("drupelet_queries_running", "Queries running or waiting.");
+        gauge(name, help, &self.queries_running);
+        let mut counter = |name, help, value| single(out, name, "counter", help, get(value));
+        let name = "drupelet_query_processed_bytes_total";
+        let help = "Raw line bytes that queries looked at.";
+        counter(name, help, &self.query_bytes);
+        let name = "drupelet_query_processed_lines_total";
+        counter(name, "Entries that queries looked at.", &self.query_lines);
+        let name = "drupelet_query_read_chunks_total";
+        let help = "Chunks that queries decompressed a part of.";
+        counter(name, help, &self.query_chunks);
     }
 }
 
@@ -151,99 +123,44 @@ impl Drop for Raised<'_> {
 
 /// Appends the metrics of the store.
 pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
-    for (name, kind, help, value) in [
-        (
-            "drupelet_store_entries_total",
-            "counter",
-            "Entries taken since start.",
-            stats.entries_in as f64,
-        ),
-        (
-            "drupelet_store_bytes_total",
-            "counter",
-            "Line bytes taken since start, a line feed counted with each.",
-            stats.bytes_in as f64,
-        ),
-        (
-            "drupelet_store_head_used_bytes",
-            "gauge",
-            "Bytes of the head's pool in use.",
-            stats.head_used as f64,
-        ),
-        (
-            "drupelet_store_head_size_bytes",
-            "gauge",
-            "Size of the head's pool.",
-            stats.head_size as f64,
-        ),
-        (
-            "drupelet_store_head_streams",
-            "gauge",
-            "Streams in the head.",
-            stats.head_streams as f64,
-        ),
-        (
-            "drupelet_store_segments",
-            "gauge",
-            "Segments on disk.",
-            stats.segments as f64,
-        ),
-        (
-            "drupelet_store_segment_bytes",
-            "gauge",
-            "Bytes of the segments on disk.",
-            stats.segment_bytes as f64,
-        ),
-        (
-            "drupelet_store_flush_seconds_total",
-            "counter",
-            "Time spent in flushes.",
-            stats.flush_seconds,
-        ),
-        (
-            "drupelet_store_flush_errors_total",
-            "counter",
-            "Failed flushes.",
-            stats.flush_errors as f64,
-        ),
-        (
-            "drupelet_store_sequence",
-            "gauge",
-            "Highest sequence on disk.",
-            stats.sequence as f64,
-        ),
-        (
-            "drupelet_store_damaged_chunks_total",
-            "counter",
-            "Chunks found damaged since start.",
-            stats.damaged_chunks as f64,
-        ),
-    ] {
-        single(out, name, kind, help, value);
-    }
-    head(
-        out,
-        "drupelet_store_flushes_total",
-        "counter",
-        "Flushes, by reason.",
+    let mut gauge = |name, help, value: u64| single(out, name, "gauge", help, value as f64);
+    let help = "Bytes of the head's pool in use.";
+    gauge("drupelet_store_head_used_bytes", help, stats.head_used);
+    let help = "Size of the head's pool.";
+    gauge("drupelet_store_head_size_bytes", help, stats.head_size);
+    let help = "Streams in the head.";
+    gauge("drupelet_store_head_streams", help, stats.head_streams);
+    let help = "Segments on disk.";
+    gauge("drupelet_store_segments", help, stats.segments);
+    let help = "Bytes of the segments on disk.";
+    gauge("drupelet_store_segment_bytes", help, stats.segment_bytes);
+    let help = "Highest sequence on disk.";
+    gauge("drupelet_store_sequence", help, stats.sequence);
+    let mut counter = |name, help, value: u64| single(out, name, "counter", help, value as f64);
+    let help = "Entries taken since start.";
+    counter("drupelet_store_entries_total", help, stats.entries_in);
+    let help = "Line bytes taken since start, a line feed counted with each line.";
+    counter("drupelet_store_bytes_total", help, stats.bytes_in);
+    let help = "Failed flushes.";
+    counter(
+        "drupelet_store_flush_errors_total",
+        help,
+        stats.flush_errors,
     );
-    for (reason, count) in ["size", "age", "shutdown", "asked"]
-        .iter()
-        .zip(stats.flushes)
-    {
-        line(
-            out,
-            "drupelet_store_flushes_total",
-            &format!("{{reason=\"{reason}\"}}"),
-            count as f64,
-        );
+    let help = "Chunks found damaged since start.";
+    let name = "drupelet_store_damaged_chunks_total";
+    counter(name, help, stats.damaged_chunks);
+    let name = "drupelet_store_flush_seconds_total";
+    let help = "Time spent in flushes.";
+    single(out, name, "counter", help, stats.flush_seconds);
+    let name = "drupelet_store_flushes_total";
+    head(out, name, "counter", "Flushes, by reason.");
+    let reasons = ["size", "age", "shutdown", "asked"];
+    for (reason, count) in reasons.iter().zip(stats.flushes) {
+        line(out, name, &format!("{{reason=\"{reason}\"}}"), count as f64);
     }
-    head(
-        out,
-        "drupelet_disk_written_bytes_total",
-        "counter",
-        "Bytes written to disk, by purpose.",
-    );
+    let name = "drupelet_disk_written_bytes_total";
+    head(out, name, "counter", "Bytes written to disk, by purpose.");
     for (purpose, bytes) in &stats.written {
         let purpose = match purpose {
             disk::Purpose::Segment => "segment",
@@ -253,7 +170,7 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
         };
         line(
             out,
-            "drupelet_disk_written_bytes_total",
+            name,
             &format!("{{purpose=\"{purpose}\"}}"),
             *bytes as f64,
         );

@@ -40,7 +40,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use logql::ParseError;
 use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use logql::plan::Plan;
@@ -96,13 +95,6 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Vec<LabelSet>, EvalError>;
     /// See [`Store::stats`].
     fn stats(&self) -> StoreStats;
-    /// See [`logql::parse`], which this is; a test may know queries of its own.
-    ///
-    /// # Errors
-    /// See [`ParseError`].
-    fn parse(&self, query: &str) -> Result<Plan, ParseError> {
-        logql::parse(query)
-    }
 }
 
 impl Backend for Store {

@@ -266,10 +266,9 @@ fn rfc3339(text: &str) -> Option<i128> {
         if digits == 0 {
             return None;
         }
-        for i in 0..9 {
-            let digit = if i < digits { tail[i] - b'0' } else { 0 };
-            nanos = nanos * 10 + i128::from(digit);
-        }
+        // Nine digits, filled up with zeros; Go drops further ones too.
+        let nine = tail[..digits].iter().chain([b'0'; 9].iter()).take(9);
+        nanos = nine.fold(0, |n, digit| n * 10 + i128::from(digit - b'0'));
         rest = &tail[digits..];
     }
     let offset = match *rest {

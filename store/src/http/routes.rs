@@ -26,6 +26,8 @@ use crate::api::{Cancel, Request};
 const JSON: &str = "application/json; charset=UTF-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const NOT_FOUND: &str = "404 page not found\n";
+/// Loki's text for a query that is missing; unlike other errors at the end it has no position.
+const MISSING: &str = "parse error : syntax error: unexpected $end";
 const FORM: &str = "application/x-www-form-urlencoded";
 const BUILD: &str = concat!(
     r#"{"version":"3.7.0","revision":"","branch":"drupelet","buildUser":"drupelet "#,
@@ -289,7 +291,7 @@ fn work(
     Ok(match route {
         Route::Query => {
             let request = params::instant(form, now).map_err(Refusal::bad)?;
-            let plan = parse(service, form.get("query"))?;
+            let plan = parse(form.get("query"))?;
             if matches!(*plan, Plan::Log(_)) {
                 return Err(Refusal::bad(
                     "log queries are not supported as an instant query type, please change your query to a range query type",
@@ -299,7 +301,7 @@ fn work(
         }
         Route::QueryRange => {
             let range = params::range(form, now).map_err(Refusal::bad)?;
-            let plan = parse(service, form.get("query"))?;
+            let plan = parse(form.get("query"))?;
             let limits = &service.limits;
             let length = limits.max_query_length.as_nanos();
             let rules = Rules {
@@ -329,7 +331,7 @@ fn work(
         }
         Route::IndexStats => {
             let bounds = params::metadata(form, now).map_err(Refusal::bad)?;
-            index_stats(service, form.get("query"), bounds)?
+            index_stats(form.get("query"), bounds)?
         }
         _ => return Err(Refusal::new(404, NOT_FOUND)),
     })
@@ -357,9 +359,12 @@ fn check_length(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn parse(service: &Service, text: &str) -> Result<Box<Plan>, Refusal> {
+fn parse(text: &str) -> Result<Box<Plan>, Refusal> {
     check_length(text)?;
-    match service.backend.parse(text) {
+    if text.is_empty() {
+        return Err(Refusal::bad(MISSING));
+    }
+    match logql::parse(text) {
         Ok(plan) => Ok(Box::new(plan)),
         Err(e) => Err(Refusal::bad(e.message)),
     }
@@ -394,14 +399,15 @@ fn groups(form: &Form) -> Result<Vec<Vec<Matcher>>, Refusal> {
     Ok(groups)
 }
 
-fn index_stats(service: &Service, text: &str, bounds: Bounds) -> Result<Work, Refusal> {
+fn index_stats(text: &str, bounds: Bounds) -> Result<Work, Refusal> {
     if text.is_empty() {
-        // Loki's text for a missing query.
-        parse(service, text)?;
+        return Err(Refusal::bad(MISSING));
     }
     let matchers = matchers(text)?;
+    // The language's ranges are whole milliseconds: the window may begin that much early.
     let range = bounds.1.saturating_sub(bounds.0).max(1);
-    let plan = |op: &str| parse(service, &format!("sum({op}({text}[{range}ns]))"));
+    let range = (range as u64).div_ceil(1_000_000);
+    let plan = |op: &str| parse(&format!("sum({op}({text}[{range}ms]))"));
     Ok(Work::IndexStats {
         matchers,
         bounds,
