@@ -6,6 +6,7 @@ mod ask;
 mod commands;
 mod config;
 mod demo;
+mod doctor;
 mod http_client;
 mod local_server;
 mod local_sink;

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod labels;
 mod query;
 mod run;
@@ -9,7 +10,8 @@ mod segments;
 mod series;
 
 use crate::args::Raw;
-use crate::report::Failure;
+use crate::config::Config;
+use crate::report::{Failure, written};
 
 /// Runs a parsed command.
 ///
@@ -23,9 +25,25 @@ pub(crate) fn dispatch(raw: &Raw) -> Result<(), Failure> {
         "series" => series::run(raw),
         "check" => check::run(raw),
         "segments" => segments::run(raw),
+        "doctor" => examine(raw),
         "demo" => demo::run(raw),
         other => Err(Failure::usage(format!(
             "`drupelet {other}` is not in this version yet"
         ))),
+    }
+}
+
+fn examine(raw: &Raw) -> Result<(), Failure> {
+    let config = Config::load(raw, &crate::environment)?;
+    let fine = doctor::run(
+        &config.pods_dir,
+        &config.data_dir,
+        &mut std::io::stdout().lock(),
+    );
+    match fine {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::failed("something keeps drupelet from working")
+            .with_hint("each line with FAIL above says what to do")),
+        Err(e) => written(Err(e)),
     }
 }
