@@ -43,6 +43,9 @@ pub struct Timing {
     pub partial: Duration,
     /// A rotated file without a sign of its closing counts as complete after this long without growth. Default 3 s.
     pub quiet: Duration,
+    /// The position of an instance whose files are gone is forgotten after this long: they may only be on a file
+    /// system that is not mounted. Default 10 min.
+    pub forget: Duration,
 }
 
 impl Default for Timing {
@@ -53,6 +56,7 @@ impl Default for Timing {
             coalesce: Duration::from_millis(100),
             partial: Duration::from_secs(60),
             quiet: Duration::from_secs(3),
+            forget: Duration::from_secs(600),
         }
     }
 }

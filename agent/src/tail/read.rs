@@ -4,6 +4,9 @@ use std::io;
 
 use super::pread::Pread;
 
+/// Results of a batch.
+pub type Results = heapless::Vec<io::Result<usize>, 16>;
+
 /// One read of a batch.
 #[derive(Debug)]
 pub struct ReadRequest<'a> {
