@@ -21,5 +21,5 @@ pub mod tail;
 mod watch;
 
 pub use config::{Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
-pub use run::{AgentError, run};
+pub use run::{AgentError, run, start};
 pub use stats::{Snapshot, Stats};

@@ -20,7 +20,8 @@ use crate::labels::InstanceLabels;
 use crate::position;
 use crate::sink::{Refused, Sink};
 use crate::stats::{add, set};
-use crate::tail::read::{AnyReader, ReadRequest, Reader, Results};
+use crate::tail::probe;
+use crate::tail::read::{self, AnyReader, ReadRequest, Reader, Results};
 
 /// Compressed files that are open at once; each costs a window and a buffer, about 110 KiB.
 const MAX_GZ: usize = 2;
@@ -79,7 +80,7 @@ pub async fn run<S: Sink>(
     let framer = Framer::new(
         config.max_line_size,
         config.max_partial_bytes,
-        logql::level::detect_in_line,
+        config.detect,
         config.stats.clone(),
     );
     let agent = Agent {
@@ -95,6 +96,33 @@ pub async fn run<S: Sink>(
     };
     agent.run(std::pin::pin!(shutdown)).await;
     Ok(())
+}
+
+/// Starts the agent on a thread of its own, `drupelet-agent`, with the runtime that the chosen reader needs. The sink is
+/// made there, so that it need not be `Send`.
+///
+/// # Errors
+/// [`AgentError::Config`] and [`AgentError::Start`] at once; the others when the thread is joined.
+pub fn start<S, M, F>(
+    config: Config,
+    make_sink: M,
+    shutdown: F,
+) -> Result<std::thread::JoinHandle<Result<(), AgentError>>, AgentError>
+where
+    S: Sink,
+    M: FnOnce() -> S + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    config.check()?;
+    let report = probe::probe(config.reader, &config.pods_dir)
+        .map_err(|e| AgentError::Start(std::io::Error::other(e)))?;
+    std::thread::Builder::new()
+        .name("drupelet-agent".to_owned())
+        .spawn(move || {
+            let body = |reader| run(config, reader, make_sink(), shutdown);
+            read::run(&report, body).map_err(AgentError::Start)?
+        })
+        .map_err(AgentError::Start)
 }
 
 struct Agent<S> {

@@ -30,8 +30,13 @@ impl Watcher {
         }
         let inotify = Inotify::init()?;
         let watches = inotify.watches();
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; the instance owns its descriptor and outlives the registration"
+        )]
+        let fd = AsyncFd::with_interest(inotify, tokio::io::Interest::READABLE)?;
         Ok(Watcher {
-            fd: AsyncFd::register_with_interest(inotify, tokio::io::Interest::READABLE)?,
+            fd,
             watches,
             faults,
         })

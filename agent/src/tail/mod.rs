@@ -1,4 +1,6 @@
-//! Reading batches of files into fixed buffers.
+//! Reading the files of a node.
 
 pub mod pread;
+pub mod probe;
 pub mod read;
+pub mod uring;
