@@ -7,18 +7,7 @@ use std::time::Duration;
 
 use crate::labels;
 use crate::stats::Stats;
-
-/// Which reader to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReaderChoice {
-    /// The ring where a probe at start says that it works and pays, else `pread`.
-    #[default]
-    Auto,
-    /// The ring; an error if there is none.
-    Uring,
-    /// Plain positional reads.
-    Pread,
-}
+pub use crate::tail::probe::ReaderChoice;
 
 /// Where to begin with files that exist when a node is seen for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +32,9 @@ pub struct Timing {
     pub partial: Duration,
     /// A rotated file without a sign of its closing counts as complete after this long without growth. Default 3 s.
     pub quiet: Duration,
+    /// The position of an instance whose files are gone is forgotten after this long: they may only be on a file
+    /// system that is not mounted. Default 10 min.
+    pub forget: Duration,
 }
 
 impl Default for Timing {
@@ -53,6 +45,7 @@ impl Default for Timing {
             coalesce: Duration::from_millis(100),
             partial: Duration::from_secs(60),
             quiet: Duration::from_secs(3),
+            forget: Duration::from_secs(600),
         }
     }
 }
@@ -93,6 +86,8 @@ pub struct Config {
     pub timing: Timing,
     /// Counters, shared with whoever shows them.
     pub stats: Arc<Stats>,
+    /// Finds the level that a line shows. Default [`logql::level::detect_in_line`].
+    pub detect: fn(&[u8]) -> &'static str,
     /// Faults to inject.
     pub faults: Arc<Faults>,
 }
@@ -111,6 +106,7 @@ impl Default for Config {
             max_deleted_bytes: 256 * 1024 * 1024,
             timing: Timing::default(),
             stats: Arc::new(Stats::default()),
+            detect: logql::level::detect_in_line,
             faults: Arc::new(Faults::default()),
         }
     }
