@@ -63,6 +63,8 @@ pub struct Summary {
     pub blocks: u32,
     /// Wall clock when it was written, ns; only for people to read.
     pub written_at: i64,
+    /// Where the first block starts; blocks follow each other without gaps.
+    pub(crate) blocks_offset: u64,
     /// Whether it holds the position table (flush segments do).
     pub has_positions: bool,
     /// Places of the sections, by [`Section`].

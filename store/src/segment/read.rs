@@ -7,7 +7,7 @@ use disk::{Disk, File, Mode, Purpose};
 use wire::LabelSet;
 
 use super::{
-    Chunk, MAGIC, Minutes, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary, VERSION, sections,
+    Chunk, Minutes, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary, sections,
 };
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
