@@ -60,8 +60,14 @@ impl Decoder {
         out: &mut Vec<i64>,
     ) -> Result<(), BlockError> {
         out.clear();
-        times::decode(stored, header.entries as usize, header.min_ts, header.max_ts, out)
-            .map_err(|what| BlockError::Column(Column::Times, what))
+        times::decode(
+            stored,
+            header.entries as usize,
+            header.min_ts,
+            header.max_ts,
+            out,
+        )
+        .map_err(|what| BlockError::Column(Column::Times, what))
     }
 
     /// Decodes line lengths (without line feed); `out` is replaced. Their sum plus one per entry is
@@ -210,7 +216,8 @@ fn read_metadata(header: &Header, raw: &[u8], out: &mut Metadata) -> Result<(), 
         out.ids.extend(ids.iter().map(|id| u32::from(*id)));
     } else {
         for _ in 0..entries {
-            out.ids.push(cursor.varint().ok_or("ids")?.min(u64::from(u32::MAX)) as u32);
+            out.ids
+                .push(cursor.varint().ok_or("ids")?.min(u64::from(u32::MAX)) as u32);
         }
     }
     if !cursor.is_empty() {
@@ -225,5 +232,7 @@ fn read_metadata(header: &Header, raw: &[u8], out: &mut Metadata) -> Result<(), 
 fn read_set(cursor: &mut Cursor<'_>) -> Result<LabelSet, &'static str> {
     let len = cursor.varint().ok_or("label set")? as usize;
     let bytes = cursor.take(len).ok_or("label set")?;
-    Labels::check(bytes).map(Labels::to_owned).map_err(|_| "label set")
+    Labels::check(bytes)
+        .map(Labels::to_owned)
+        .map_err(|_| "label set")
 }

@@ -120,9 +120,7 @@ impl Header {
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        let i64_at = |at: usize| {
-            i64::from(u32_at(at)) | (i64::from(u32_at(at + 4)) << 32)
-        };
+        let i64_at = |at: usize| i64::from(u32_at(at)) | (i64::from(u32_at(at + 4)) << 32);
         if u32_at(HEADER_BYTES - 4) != checksum(&bytes[..HEADER_BYTES - 4]) {
             return Err(BlockError::Header("checksum"));
         }

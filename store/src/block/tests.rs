@@ -17,7 +17,8 @@ fn encode(case: &Case) -> Vec<u8> {
     let labels: Vec<LabelSet> = (0..case.runs.len()).map(|i| set(1000 + i)).collect();
     let sets: Vec<LabelSet> = (0..case.sets).map(set).collect();
     let set_bytes: Vec<&[u8]> = sets.iter().map(LabelSet::as_bytes).collect();
-    let (mut times, mut lengths, mut ids, mut lines, mut runs) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut times, mut lengths, mut ids, mut lines, mut runs) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for (run, labels) in case.runs.iter().zip(&labels) {
         runs.push((labels.as_bytes(), run.len() as u32));
         for (ts, line, id) in run {
@@ -47,10 +48,19 @@ type Decoded = (Vec<i64>, Vec<u32>, Metadata, Vec<u8>);
 fn decode(bytes: &[u8]) -> Result<Decoded, BlockError> {
     let header = Header::decode(bytes)?;
     let mut decoder = Decoder::new().unwrap();
-    let (mut times, mut lengths, mut metadata, mut lines) = (vec![], vec![], Metadata::default(), vec![]);
+    let (mut times, mut lengths, mut metadata, mut lines) =
+        (vec![], vec![], Metadata::default(), vec![]);
     decoder.times(&header, header.column(bytes, Column::Times)?, &mut times)?;
-    decoder.lengths(&header, header.column(bytes, Column::Lengths)?, &mut lengths)?;
-    decoder.metadata(&header, header.column(bytes, Column::Metadata)?, &mut metadata)?;
+    decoder.lengths(
+        &header,
+        header.column(bytes, Column::Lengths)?,
+        &mut lengths,
+    )?;
+    decoder.metadata(
+        &header,
+        header.column(bytes, Column::Metadata)?,
+        &mut metadata,
+    )?;
     decoder.lines(&header, header.column(bytes, Column::Lines)?, &mut lines)?;
     Ok((times, lengths, metadata, lines))
 }
@@ -59,11 +69,17 @@ fn check(case: &Case) {
     let (times, lengths, metadata, lines) = decode(&encode(case)).unwrap();
     let flat: Vec<_> = case.runs.iter().flatten().collect();
     assert_eq!(times, flat.iter().map(|e| e.0).collect::<Vec<_>>());
-    assert_eq!(lengths, flat.iter().map(|e| e.1.len() as u32).collect::<Vec<_>>());
+    assert_eq!(
+        lengths,
+        flat.iter().map(|e| e.1.len() as u32).collect::<Vec<_>>()
+    );
     assert_eq!(metadata.ids, flat.iter().map(|e| e.2).collect::<Vec<_>>());
     assert_eq!(metadata.sets, (0..case.sets).map(set).collect::<Vec<_>>());
     let runs: Vec<u32> = metadata.runs.iter().map(|r| r.entries).collect();
-    assert_eq!(runs, case.runs.iter().map(|r| r.len() as u32).collect::<Vec<_>>());
+    assert_eq!(
+        runs,
+        case.runs.iter().map(|r| r.len() as u32).collect::<Vec<_>>()
+    );
     let mut at = 0;
     for entry in flat {
         assert_eq!(&lines[at..at + entry.1.len()], &entry.1[..]);
@@ -85,7 +101,11 @@ fn times() -> impl Strategy<Value = i64> {
 
 fn case() -> impl Strategy<Value = Case> {
     (1usize..300).prop_flat_map(|sets| {
-        let entry = (times(), proptest::collection::vec(any::<u8>(), 0..40), 0..sets as u32);
+        let entry = (
+            times(),
+            proptest::collection::vec(any::<u8>(), 0..40),
+            0..sets as u32,
+        );
         let run = proptest::collection::vec(entry, 1..200).prop_map(|mut run| {
             run.sort_by_key(|e| e.0);
             run
@@ -149,10 +169,25 @@ proptest! {
 #[test]
 fn extremes_round_trip() {
     let entry = |ts: i64| (ts, b"x".to_vec(), 0);
-    check(&Case { runs: vec![vec![entry(0)]], sets: 1 });
-    check(&Case { runs: vec![vec![entry(i64::MIN), entry(i64::MAX)], vec![entry(i64::MIN)]], sets: 1 });
-    check(&Case { runs: vec![vec![entry(i64::MAX); 70]], sets: 1 });
-    check(&Case { runs: vec![vec![(5, vec![], 0); 3]], sets: 1 });
+    check(&Case {
+        runs: vec![vec![entry(0)]],
+        sets: 1,
+    });
+    check(&Case {
+        runs: vec![
+            vec![entry(i64::MIN), entry(i64::MAX)],
+            vec![entry(i64::MIN)],
+        ],
+        sets: 1,
+    });
+    check(&Case {
+        runs: vec![vec![entry(i64::MAX); 70]],
+        sets: 1,
+    });
+    check(&Case {
+        runs: vec![vec![(5, vec![], 0); 3]],
+        sets: 1,
+    });
 }
 
 #[test]

@@ -20,7 +20,10 @@ const UNITS: [u64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 pub(super) fn encode(times: &[i64], min: i64, max: i64, out: &mut Vec<u8>) {
     let offset = |ts: i64| ts.wrapping_sub(min) as u64;
     let fits = |unit: u64| times.iter().all(|ts| offset(*ts).is_multiple_of(unit));
-    let code = (1..UNITS.len()).rev().find(|i| fits(UNITS[*i])).unwrap_or(0);
+    let code = (1..UNITS.len())
+        .rev()
+        .find(|i| fits(UNITS[*i]))
+        .unwrap_or(0);
     let unit = UNITS[code];
     let span = offset(max) / unit;
     out.push(code as u8);
@@ -173,7 +176,9 @@ impl BitReader<'_> {
             return;
         }
         while self.n <= 55 {
-            let Some((byte, rest)) = self.rest.split_first() else { return };
+            let Some((byte, rest)) = self.rest.split_first() else {
+                return;
+            };
             self.acc |= u64::from(*byte) << self.n;
             self.n += 8;
             self.rest = rest;

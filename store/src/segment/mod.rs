@@ -71,6 +71,70 @@ pub struct Summary {
     pub(crate) sections: [SectionPlace; 5],
 }
 
+impl Summary {
+    /// Stored bytes of a section, all copies together.
+    #[must_use]
+    pub fn section_bytes(&self, section: Section) -> u64 {
+        let copies = if section == Section::Minutes { 1 } else { 2 };
+        u64::from(self.sections[section as usize].len) * copies
+    }
+
+    /// Changes when the content does, the same from both copies: a folder may have been replaced by a backup that
+    /// uses the same names.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        let mut bytes = [0; 48];
+        for (to, n) in bytes.chunks_exact_mut(8).zip([
+            self.sequence,
+            self.written_at as u64,
+            self.entries,
+            self.raw_bytes,
+        ]) {
+            to.copy_from_slice(&n.to_le_bytes());
+        }
+        for (to, section) in bytes[32..]
+            .chunks_exact_mut(4)
+            .zip([Section::Streams, Section::Chunks])
+        {
+            to.copy_from_slice(&self.sections[section as usize].checksum.to_le_bytes());
+        }
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+}
+
+/// What a store remembers of a segment while it is open; everything else stays in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentEntry {
+    /// Its sequence: the file is [`file_name`] of it.
+    pub sequence: u64,
+    /// See [`Summary::stamp`].
+    pub stamp: u64,
+    /// Least timestamp, ns.
+    pub min_ts: i64,
+    /// Greatest timestamp, ns.
+    pub max_ts: i64,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+impl SegmentEntry {
+    /// The entry of an open segment.
+    #[must_use]
+    pub fn of(reader: &Reader) -> SegmentEntry {
+        let summary = reader.summary();
+        SegmentEntry {
+            sequence: summary.sequence,
+            stamp: summary.stamp(),
+            min_ts: summary.min_ts,
+            max_ts: summary.max_ts,
+            entries: summary.entries,
+            file_bytes: reader.file_bytes(),
+        }
+    }
+}
+
 /// A section of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {

@@ -34,7 +34,10 @@ impl Reader {
         let file = disk.open(path, Mode::Read, Purpose::Segment).map_err(io)?;
         let len = file.len().map_err(io)?;
         let mut copies = [None, None];
-        for (copy, offset) in copies.iter_mut().zip([len.checked_sub(SUMMARY_BYTES as u64), Some(0)]) {
+        for (copy, offset) in copies
+            .iter_mut()
+            .zip([len.checked_sub(SUMMARY_BYTES as u64), Some(0)])
+        {
             let Some(offset) = offset else { continue };
             let mut bytes = [0; SUMMARY_BYTES];
             match file.read_exact_at(&mut bytes, offset) {
@@ -192,7 +195,9 @@ impl Reader {
     /// # Errors
     /// [`SegmentError`].
     pub fn block(&self, chunk: &Chunk, out: &mut Vec<u8>) -> Result<Header, SegmentError> {
-        let end = chunk.block_offset.saturating_add(u64::from(chunk.block_bytes));
+        let end = chunk
+            .block_offset
+            .saturating_add(u64::from(chunk.block_bytes));
         if end > self.len {
             return Err(self.damaged("a block reaches past the end of the file"));
         }

@@ -13,7 +13,11 @@ pub(super) fn encode_summary(summary: &Summary) -> [u8; SUMMARY_BYTES] {
     let mut out = Vec::with_capacity(SUMMARY_BYTES);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    let flags = if summary.has_positions { FLAG_POSITIONS } else { 0 };
+    let flags = if summary.has_positions {
+        FLAG_POSITIONS
+    } else {
+        0
+    };
     out.extend_from_slice(&flags.to_le_bytes());
     for n in [
         summary.first_sequence,
@@ -44,7 +48,10 @@ pub(super) fn encode_summary(summary: &Summary) -> [u8; SUMMARY_BYTES] {
 }
 
 /// Decodes a summary of a file of `len` bytes. `None`: damaged; `Err`: a newer version, intact.
-pub(super) fn decode_summary(bytes: &[u8; SUMMARY_BYTES], len: u64) -> Option<Result<Summary, u32>> {
+pub(super) fn decode_summary(
+    bytes: &[u8; SUMMARY_BYTES],
+    len: u64,
+) -> Option<Result<Summary, u32>> {
     let (body, sum) = bytes.split_at(SUMMARY_BYTES - 8);
     let mut cursor = Cursor::new(body);
     if cursor.take(8)? != MAGIC || Cursor::new(sum).u64()? != xxhash_rust::xxh3::xxh3_64(body) {
@@ -170,7 +177,11 @@ pub(super) fn encode_chunks(
 }
 
 /// Decodes chunk rows of a file of `len` bytes.
-pub(super) fn decode_chunks(raw: &[u8], summary: &Summary, len: u64) -> Result<Vec<Chunk>, &'static str> {
+pub(super) fn decode_chunks(
+    raw: &[u8],
+    summary: &Summary,
+    len: u64,
+) -> Result<Vec<Chunk>, &'static str> {
     let (rows, blocks) = (summary.chunks as usize, summary.blocks as usize);
     // Eight columns of a byte at least, and a byte per block.
     if rows.saturating_mul(8).saturating_add(blocks) > raw.len() {
@@ -180,9 +191,15 @@ pub(super) fn decode_chunks(raw: &[u8], summary: &Summary, len: u64) -> Result<V
     let mut offset = summary.blocks_offset;
     let mut places = Vec::with_capacity(blocks);
     for _ in 0..blocks {
-        let bytes = cursor.varint().and_then(|n| u32::try_from(n).ok()).ok_or("block length")?;
+        let bytes = cursor
+            .varint()
+            .and_then(|n| u32::try_from(n).ok())
+            .ok_or("block length")?;
         places.push((offset, bytes));
-        offset = offset.checked_add(u64::from(bytes)).filter(|end| *end <= len).ok_or("block place")?;
+        offset = offset
+            .checked_add(u64::from(bytes))
+            .filter(|end| *end <= len)
+            .ok_or("block place")?;
     }
     let empty = Chunk {
         stream: 0,
@@ -232,7 +249,10 @@ fn read_places(
     let mut last = 0i64;
     let mut next = |limit: u32| -> Result<u32, &'static str> {
         last = last.wrapping_add(unzigzag(cursor.varint().ok_or("row")?));
-        u32::try_from(last).ok().filter(|n| *n < limit).ok_or("row out of range")
+        u32::try_from(last)
+            .ok()
+            .filter(|n| *n < limit)
+            .ok_or("row out of range")
     };
     for chunk in chunks.iter_mut() {
         chunk.stream = next(summary.streams)?;

@@ -13,15 +13,21 @@ fn minutes_are_open_below_and_closed_above() {
     ] {
         assert_eq!(minute_of(ts), want, "{ts}");
     }
-    minute_of(i64::MIN);
-    minute_of(i64::MAX);
+    let _ = minute_of(i64::MIN);
+    let _ = minute_of(i64::MAX);
 }
 
 #[test]
 fn names_carry_the_sequence() {
     assert_eq!(file_name(0xab), "00000000000000ab.seg");
     assert_eq!(parse_name("00000000000000ab.seg"), Some(0xab));
-    for bad in ["ab.seg", "00000000000000AB.seg", "00000000000000ab.tmp", "+0000000000000ab.seg", ".seg"] {
+    for bad in [
+        "ab.seg",
+        "00000000000000AB.seg",
+        "00000000000000ab.tmp",
+        "+0000000000000ab.seg",
+        ".seg",
+    ] {
         assert_eq!(parse_name(bad), None, "{bad}");
     }
 }

@@ -74,9 +74,21 @@ fn decode_all(
     header: &crate::block::Header,
     bytes: &[u8],
 ) -> Result<(), crate::block::BlockError> {
-    decoder.times(header, header.column(bytes, Column::Times)?, &mut Vec::new())?;
-    decoder.lengths(header, header.column(bytes, Column::Lengths)?, &mut Vec::new())?;
+    decoder.times(
+        header,
+        header.column(bytes, Column::Times)?,
+        &mut Vec::new(),
+    )?;
+    decoder.lengths(
+        header,
+        header.column(bytes, Column::Lengths)?,
+        &mut Vec::new(),
+    )?;
     let metadata = header.column(bytes, Column::Metadata)?;
     decoder.metadata(header, metadata, &mut Metadata::default())?;
-    decoder.lines(header, header.column(bytes, Column::Lines)?, &mut Vec::new())
+    decoder.lines(
+        header,
+        header.column(bytes, Column::Lines)?,
+        &mut Vec::new(),
+    )
 }

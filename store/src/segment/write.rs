@@ -48,8 +48,8 @@ pub(crate) fn write(
 ) -> io::Result<PathBuf> {
     let temporary = dir.join(format!("{:016x}.{attempt}.tmp", input.sequence));
     let path = dir.join(file_name(input.sequence));
-    let written = write_file(disk, &temporary, input, encoder)
-        .and_then(|()| disk.rename(&temporary, &path));
+    let written =
+        write_file(disk, &temporary, input, encoder).and_then(|()| disk.rename(&temporary, &path));
     if let Err(error) = written {
         // Best effort: on a full disk this frees the space for the next try.
         let _ = disk.remove(&temporary);
@@ -112,7 +112,12 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
             Section::Streams => sections::encode_sets(input.streams.iter().copied(), &mut raw),
             Section::Chunks => {
                 let lens: Vec<u32> = input.blocks.iter().map(|b| b.len() as u32).collect();
-                let base = input.chunks.iter().map(|c| c.min_ts).min().unwrap_or(i64::MAX);
+                let base = input
+                    .chunks
+                    .iter()
+                    .map(|c| c.min_ts)
+                    .min()
+                    .unwrap_or(i64::MAX);
                 sections::encode_chunks(&input.chunks, &input.block_of, &lens, base, &mut raw);
             }
             Section::Metadata => sections::encode_sets(input.metadata.iter().copied(), &mut raw),
@@ -123,7 +128,10 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
             Section::Minutes => sections::encode_minutes(&input.chunks, &input.cells, &mut raw),
         }
         if raw.len() > super::SECTION_BYTES_MAX {
-            return Err(io::Error::other(format!("{section:?} section of {} bytes", raw.len())));
+            return Err(io::Error::other(format!(
+                "{section:?} section of {} bytes",
+                raw.len()
+            )));
         }
         if !raw.is_empty() {
             encoder.pack(&raw, &mut packed[section as usize])?;
@@ -136,8 +144,18 @@ fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
     Summary {
         first_sequence: input.sequence,
         sequence: input.sequence,
-        min_ts: input.chunks.iter().map(|c| c.min_ts).min().unwrap_or(i64::MAX),
-        max_ts: input.chunks.iter().map(|c| c.max_ts).max().unwrap_or(i64::MIN),
+        min_ts: input
+            .chunks
+            .iter()
+            .map(|c| c.min_ts)
+            .min()
+            .unwrap_or(i64::MAX),
+        max_ts: input
+            .chunks
+            .iter()
+            .map(|c| c.max_ts)
+            .max()
+            .unwrap_or(i64::MIN),
         entries: input.chunks.iter().map(|c| u64::from(c.entries)).sum(),
         raw_bytes: input.chunks.iter().map(|c| c.raw_bytes).sum(),
         streams: input.streams.len() as u32,
