@@ -13,6 +13,13 @@
 //! | [`Disk::rename`], [`Disk::remove`], creation | yes | not before [`Disk::sync_dir`] of the parent |
 #![forbid(unsafe_code)]
 
+pub mod atomic;
+pub mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod suite;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +35,16 @@ pub enum Purpose {
     PushLog,
     /// Small files of our own: lock, quarantine list, checkpoint.
     State,
+}
+
+impl Purpose {
+    /// Every purpose, in the order in which [`Disk::written`] lists them.
+    pub const ALL: [Purpose; 4] = [
+        Purpose::Segment,
+        Purpose::Compaction,
+        Purpose::PushLog,
+        Purpose::State,
+    ];
 }
 
 /// How to open a file.
@@ -83,10 +100,11 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As `unlink`.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Creates a directory and its parents; fine if it exists.
+    /// Creates a directory and its parents; fine if it exists. The only change of names that is durable on return:
+    /// a directory whose own name was lost would take everything synced below it along.
     ///
     /// # Errors
-    /// As `mkdir`.
+    /// As `mkdir` and `fsync`.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes names created, renamed or removed in `dir` durable.
     ///
@@ -112,6 +130,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 }
 
 /// An open file. Methods take `&self`: positions are explicit and a file may be read by several threads.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "asking a file is a system call that can fail"
+)]
 pub trait File: Send + Sync + std::fmt::Debug {
     /// Length in bytes.
     ///

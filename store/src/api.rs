@@ -11,7 +11,7 @@ use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use logql::plan::Direction;
 use logql::value::Value;
-use wire::{Batch, LabelSet};
+use wire::LabelSet;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -30,9 +30,14 @@ pub struct Options {
     pub max_query_series: usize,
 }
 
-/// A store; clones share it.
+/// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
+/// head is lost, what is on disk is whole.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) inner: Arc<crate::store::Inner>,
+    /// Stops the flush thread with the last clone; the thread itself holds only `inner`.
+    pub(crate) owner: Arc<crate::store::Owner>,
+}
 
 /// Why a store could not be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -186,43 +191,6 @@ pub struct StoreStats {
 }
 
 impl Store {
-    /// Opens or creates a store: lock, recovery, index reconciliation.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    pub fn open(_options: Options) -> Result<Store, OpenError> {
-        unimplemented!()
-    }
-    /// Takes a batch, all or nothing, never blocking on the disk.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    pub fn append(&self, _batch: &Batch<'_>) -> Result<(), AppendError> {
-        unimplemented!()
-    }
-    /// Completes when an append is worth another try.
-    pub async fn room(&self) {
-        unimplemented!()
-    }
-    /// The durable position of every source at open, plus what was taken since (key, position).
-    #[must_use]
-    pub fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        unimplemented!()
-    }
-    /// Writes everything in the head to a segment and waits until it is durable.
-    ///
-    /// # Errors
-    /// When writing failed; nothing is lost, the head keeps its entries.
-    pub fn flush(&self) -> std::io::Result<()> {
-        unimplemented!()
-    }
-    /// Flushes, stops background work and releases the lock.
-    ///
-    /// # Errors
-    /// As [`Store::flush`].
-    pub fn close(&self) -> std::io::Result<()> {
-        unimplemented!()
-    }
     /// Runs a query that parsed. Blocks; call it on a query thread.
     ///
     /// # Errors
@@ -270,11 +238,6 @@ impl Store {
         _start: i64,
         _end: i64,
     ) -> Result<Vec<LabelSet>, EvalError> {
-        unimplemented!()
-    }
-    /// Counters. Cheap.
-    #[must_use]
-    pub fn stats(&self) -> StoreStats {
         unimplemented!()
     }
 }

@@ -5,3 +5,17 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod block;
+mod codec;
+mod flush;
+pub mod head;
+pub mod http;
+pub mod index;
+pub mod limits;
+mod positions;
+pub mod query;
+mod recover;
+pub mod segment;
+mod store;
+#[cfg(test)]
+mod tests;

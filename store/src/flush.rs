@@ -1,0 +1,106 @@
+//! The flush thread: writes frozen epochs, and freezes the head when its oldest entry is due.
+//!
+//! Nothing is removed from memory before it is durable. A failed write leaves the epoch where it is; it is written
+//! again, to a new file, after a pause that doubles from 1 s to 30 s, or at once when somebody asks for a flush.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::block::Encoder;
+use crate::head::{Frozen, Reason};
+use crate::limits::ZSTD_LEVEL;
+use crate::segment::{self, Reader, SegmentEntry};
+use crate::store::Inner;
+
+/// First pause after a failed write.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest pause between tries.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Runs until the store closes and the head has nothing frozen, or the last try failed.
+pub(crate) fn run(inner: &Inner) {
+    let mut retry: Option<(Instant, Duration)> = None;
+    while let Some(frozen) = next(inner, retry.map(|(at, _)| at)) {
+        let started = Instant::now();
+        match write(inner, &frozen) {
+            Ok(segment) => {
+                retry = None;
+                let mut state = inner.lock();
+                state.head.commit(segment);
+                state.flushes[frozen.reason as usize] += 1;
+                state.flush_time += started.elapsed();
+                state.failure = None;
+                state.hurry = false;
+                state.bytes += segment.file_bytes;
+                drop(state);
+                tracing::debug!(
+                    segment = segment.sequence,
+                    entries = segment.entries,
+                    bytes = segment.file_bytes,
+                    "flushed"
+                );
+            }
+            Err(error) => {
+                let pause = retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
+                retry = Some((Instant::now() + pause, pause));
+                tracing::error!(%error, dir = %inner.segments.display(), ?pause, "flush failed, entries stay in memory");
+                let mut state = inner.lock();
+                state.flush_errors += 1;
+                state.hurry = false;
+                state.failure = Some(error.to_string());
+            }
+        }
+        inner.done.notify_all();
+        inner.room.notify_waiters();
+    }
+}
+
+/// Waits for an epoch to write; `None` when there is nothing left to do.
+fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
+    let mut state = inner.lock();
+    loop {
+        let now = Instant::now();
+        let held_back = retry_at.is_some_and(|at| now < at) && !state.hurry;
+        if let Some(frozen) = state.head.frozen() {
+            if !held_back {
+                return Some(frozen);
+            }
+            if state.closed {
+                return None;
+            }
+        } else if state.closed {
+            return None;
+        }
+        let due = state
+            .head
+            .oldest()
+            .map(|oldest| oldest + inner.flush_interval);
+        if state.head.frozen().is_none() && due.is_some_and(|due| now >= due) {
+            match state.head.freeze(Reason::Age, false) {
+                Ok(_) => continue,
+                Err(error) => tracing::error!(%error, "cannot seal the head"),
+            }
+        }
+        let until = if held_back { retry_at } else { due };
+        let wait = until.map_or(RETRY_MAX, |at| at.saturating_duration_since(now));
+        // A timeout of its own also when nothing is due: no wake-up is ever lost for good.
+        let wait = wait.clamp(Duration::from_millis(1), RETRY_MAX);
+        state = inner.wait(&inner.wake, state, wait);
+    }
+}
+
+fn write(inner: &Inner, frozen: &Frozen) -> std::io::Result<SegmentEntry> {
+    let written_at = SystemTime::now().duration_since(UNIX_EPOCH);
+    let written_at = written_at.map_or(0, |d| d.as_nanos() as i64);
+    let attempt = inner.lock().next_attempt();
+    let path = {
+        let mut encoder = Encoder::new(ZSTD_LEVEL)?;
+        let input = frozen.epoch.segment(written_at, &frozen.positions);
+        segment::write(&*inner.disk, &inner.segments, attempt, &input, &mut encoder)?
+    };
+    let reader = Reader::open(&*inner.disk, &path).map_err(std::io::Error::other)?;
+    if let Some(sink) = inner.sink.get() {
+        sink.committed(&reader);
+    }
+    Ok(SegmentEntry::of(&reader))
+}

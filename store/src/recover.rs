@@ -1,0 +1,125 @@
+//! Finding out what is durable when a store opens.
+//!
+//! Evidence is the segment folder alone. The highest sequence that is intact tells the positions of all sources.
+//! By the commit protocol the newest segment cannot be torn, so a damaged one means damage: it is kept, skipped,
+//! counted and named, and the next lower intact one gives the positions; sources are then read again from there.
+//! Temporary files are flushes that were never committed: they are removed. A file of a newer format stops the start
+//! before anything is touched.
+
+use std::path::{Path, PathBuf};
+
+use disk::Disk;
+
+use crate::api::OpenError;
+use crate::positions::Positions;
+use crate::segment::{self, Reader, SegmentEntry, SegmentError};
+
+/// What the folder holds.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Highest sequence seen in any file name, intact or not; 0 without segments.
+    pub(crate) sequence: u64,
+    /// Segments that can be read, by sequence.
+    pub(crate) segments: Vec<SegmentEntry>,
+    /// Segments whose summary cannot be read.
+    pub(crate) damaged: u64,
+    /// Positions of all sources.
+    pub(crate) positions: Positions,
+}
+
+/// Reads the folder, creating it if missing.
+///
+/// # Errors
+/// [`OpenError::Newer`] before anything was changed; [`OpenError::Io`].
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    disk.create_dir_all(dir).map_err(io("create", dir))?;
+    let mut recovered = Recovered::default();
+    let mut temporary: Vec<PathBuf> = Vec::new();
+    let mut newest: Option<PathBuf> = None;
+    let mut fallback = false;
+    // In name order, which is the order of sequences: the last one found is the newest.
+    for entry in disk.list(dir).map_err(io("list", dir))? {
+        let path = dir.join(&entry.name);
+        let Some(sequence) = segment::parse_name(&entry.name) else {
+            if entry.name.ends_with(".tmp") && !entry.is_dir {
+                temporary.push(path);
+            }
+            continue;
+        };
+        recovered.sequence = recovered.sequence.max(sequence);
+        match read_segment(disk, &path)? {
+            Some(segment) => {
+                recovered.segments.push(segment.entry);
+                if let Some(positions) = segment.positions {
+                    recovered.positions = Positions::new(positions);
+                    newest = Some(path);
+                    fallback = false;
+                }
+            }
+            None => {
+                recovered.damaged += 1;
+                fallback = true;
+            }
+        }
+    }
+    if fallback {
+        let from = newest.map_or_else(|| "none".into(), |path| path.display().to_string());
+        tracing::error!(
+            "the newest segment is damaged: positions come from {from}, sources are read again from there"
+        );
+    }
+    remove_temporary(disk, dir, &temporary).map_err(io("remove temporary files in", dir))?;
+    Ok(recovered)
+}
+
+struct Segment {
+    entry: SegmentEntry,
+    positions: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// Opens a segment; `None` when it is damaged.
+fn read_segment(disk: &dyn Disk, path: &Path) -> Result<Option<Segment>, OpenError> {
+    let read = Reader::open(disk, path).and_then(|reader| {
+        let has_positions = reader.summary().has_positions;
+        Ok(Segment {
+            entry: SegmentEntry::of(&reader),
+            positions: has_positions.then(|| reader.positions()).transpose()?,
+        })
+    });
+    match read {
+        Ok(segment) => Ok(Some(segment)),
+        Err(SegmentError::Newer { path, found }) => Err(OpenError::Newer {
+            file: path,
+            found,
+            known: segment::VERSION,
+        }),
+        Err(SegmentError::Io { path, source }) => Err(OpenError::Io {
+            action: "read",
+            path,
+            source,
+        }),
+        Err(error) => {
+            tracing::warn!("{error}; the file is kept and left out");
+            Ok(None)
+        }
+    }
+}
+
+fn remove_temporary(disk: &dyn Disk, dir: &Path, files: &[PathBuf]) -> std::io::Result<()> {
+    for file in files {
+        disk.remove(file)?;
+    }
+    if files.is_empty() {
+        Ok(())
+    } else {
+        disk.sync_dir(dir)
+    }
+}

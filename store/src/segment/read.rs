@@ -1,0 +1,276 @@
+//! Reading a segment, section by section.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use disk::{Disk, File, Mode, Purpose};
+use wire::LabelSet;
+
+use super::{
+    Chunk, Minutes, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary, sections,
+};
+use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
+
+/// An open segment. Holds the file and its summary, nothing else.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    len: u64,
+    summary: Summary,
+    other: Option<Summary>,
+}
+
+impl Reader {
+    /// Opens a segment and reads its summary: the copy at the end, or the one at the start if that is damaged.
+    ///
+    /// # Errors
+    /// [`SegmentError::Newer`], [`SegmentError::Damaged`] when both copies are damaged, [`SegmentError::Io`].
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Reader, SegmentError> {
+        let io = |source| SegmentError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = disk.open(path, Mode::Read, Purpose::Segment).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        let mut copies = [None, None];
+        for (copy, offset) in copies
+            .iter_mut()
+            .zip([len.checked_sub(SUMMARY_BYTES as u64), Some(0)])
+        {
+            let Some(offset) = offset else { continue };
+            let mut bytes = [0; SUMMARY_BYTES];
+            match file.read_exact_at(&mut bytes, offset) {
+                Ok(()) => *copy = sections::decode_summary(&bytes, len),
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {}
+                Err(e) => return Err(io(e)),
+            }
+            if let Some(Err(found)) = copy {
+                return Err(SegmentError::Newer {
+                    path: path.to_owned(),
+                    found: *found,
+                });
+            }
+        }
+        let [last, first] = copies.map(|copy| copy.and_then(Result::ok));
+        let (summary, other) = match (last, first) {
+            (Some(last), first) => (last, first),
+            (None, Some(first)) => (first, None),
+            (None, None) => {
+                return Err(SegmentError::Damaged {
+                    path: path.to_owned(),
+                    what: "both summaries".into(),
+                });
+            }
+        };
+        Ok(Reader {
+            file,
+            path: path.to_owned(),
+            len,
+            summary,
+            other,
+        })
+    }
+
+    /// What the segment says of itself.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// Label sets of the streams, by ordinal: sorted by bytes, each once.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn streams(&self) -> Result<Vec<LabelSet>, SegmentError> {
+        let mut sets = Vec::new();
+        self.section(Section::Streams, |raw| {
+            sets = sections::decode_sets(raw, self.summary.streams as usize)?;
+            Ok(())
+        })?;
+        Ok(sets)
+    }
+
+    /// Chunk rows, sorted by stream and then in order of arrival.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn chunks(&self) -> Result<Vec<Chunk>, SegmentError> {
+        let mut chunks = Vec::new();
+        self.section(Section::Chunks, |raw| {
+            chunks = sections::decode_chunks(raw, &self.summary, self.len)?;
+            Ok(())
+        })?;
+        Ok(chunks)
+    }
+
+    /// Metadata sets that the cells of minute tables refer to.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn metadata(&self) -> Result<Vec<LabelSet>, SegmentError> {
+        let mut sets = Vec::new();
+        self.section(Section::Metadata, |raw| {
+            sets = sections::decode_all_sets(raw)?;
+            Ok(())
+        })?;
+        Ok(sets)
+    }
+
+    /// Minute tables; `chunks` are all rows as [`Reader::chunks`] gave them. They exist once: when damaged, count
+    /// from the columns.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn minutes(&self, chunks: &[Chunk]) -> Result<Minutes, SegmentError> {
+        let mut minutes = Minutes::default();
+        self.section(Section::Minutes, |raw| {
+            minutes = sections::decode_minutes(raw, chunks)?;
+            Ok(())
+        })?;
+        Ok(minutes)
+    }
+
+    /// The position table of all sources (key, position); empty when [`Summary::has_positions`] is false.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn positions(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SegmentError> {
+        let mut positions = Vec::new();
+        self.section(Section::Positions, |raw| {
+            positions = sections::decode_positions(raw)?;
+            Ok(())
+        })?;
+        Ok(positions)
+    }
+
+    /// Reads the header of the block at `offset`.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn block_header(&self, offset: u64) -> Result<Header, SegmentError> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.read(&mut bytes, offset)?;
+        Header::decode(&bytes).map_err(|source| self.block_error(offset, source))
+    }
+
+    /// Reads the stored bytes of one column into `out` (replaced) and checks them; decode them with [`Decoder`].
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn column(
+        &self,
+        offset: u64,
+        header: &Header,
+        column: Column,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SegmentError> {
+        let place = header.place(column);
+        let from = offset + u64::from(place.offset);
+        if from + u64::from(place.len) > self.len {
+            return Err(self.damaged("a block reaches past the end of the file"));
+        }
+        out.clear();
+        out.resize(place.len as usize, 0);
+        self.read(out, from)?;
+        header
+            .verify(column, out)
+            .map_err(|source| self.block_error(offset, source))
+    }
+
+    /// Reads a whole block, header and columns, into `out` (replaced). Columns are checked by [`Header::column`].
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn block(&self, chunk: &Chunk, out: &mut Vec<u8>) -> Result<Header, SegmentError> {
+        let end = chunk
+            .block_offset
+            .saturating_add(u64::from(chunk.block_bytes));
+        if end > self.len {
+            return Err(self.damaged("a block reaches past the end of the file"));
+        }
+        out.clear();
+        out.resize(chunk.block_bytes as usize, 0);
+        self.read(out, chunk.block_offset)?;
+        Header::decode(out).map_err(|source| self.block_error(chunk.block_offset, source))
+    }
+
+    fn section(
+        &self,
+        section: Section,
+        mut decode: impl FnMut(&[u8]) -> Result<(), &'static str>,
+    ) -> Result<(), SegmentError> {
+        let mut failure = "missing";
+        for summary in std::iter::once(&self.summary).chain(&self.other) {
+            match self.section_copy(summary, section)? {
+                Ok(raw) => match decode(&raw) {
+                    Ok(()) => return Ok(()),
+                    Err(what) => failure = what,
+                },
+                Err(what) => failure = what,
+            }
+        }
+        Err(self.damaged(&format!("{section:?} section: {failure}")))
+    }
+
+    fn section_copy(
+        &self,
+        summary: &Summary,
+        section: Section,
+    ) -> Result<Result<Vec<u8>, &'static str>, SegmentError> {
+        let place = summary.sections[section as usize];
+        if place.len == 0 {
+            return Ok(Ok(Vec::new()));
+        }
+        let mut stored = vec![0; place.len as usize];
+        self.read(&mut stored, place.offset)?;
+        if checksum(&stored) != place.checksum {
+            return Ok(Err("checksum"));
+        }
+        let mut decoder = Decoder::new().map_err(|source| self.io(source))?;
+        let mut raw = Vec::new();
+        Ok(decoder
+            .unpack(&stored, SECTION_BYTES_MAX, &mut raw)
+            .map(|()| raw))
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), SegmentError> {
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|source| self.io(source))
+    }
+
+    fn io(&self, source: std::io::Error) -> SegmentError {
+        SegmentError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn damaged(&self, what: &str) -> SegmentError {
+        SegmentError::Damaged {
+            path: self.path.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    fn block_error(&self, offset: u64, source: crate::block::BlockError) -> SegmentError {
+        SegmentError::Block {
+            path: self.path.clone(),
+            offset,
+            source,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Writing a segment: temporary file, sync, rename, sync of the directory. The rename is the commit.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use disk::{Disk, File, Mode, Purpose};
+
+use super::{Cell, Chunk, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
+use crate::block::Encoder;
+
+/// Bytes collected before a write call.
+const WRITE_BYTES: usize = 128 << 10;
+const MINUTES: usize = Section::Minutes as usize;
+
+/// Everything that a segment will hold.
+#[derive(Debug)]
+pub(crate) struct SegmentInput<'a> {
+    pub(crate) sequence: u64,
+    /// Wall clock, ns.
+    pub(crate) written_at: i64,
+    /// Canonical label sets, sorted, each once.
+    pub(crate) streams: Vec<&'a [u8]>,
+    /// Sorted by stream, then arrival; block places are not filled in.
+    pub(crate) chunks: Vec<Chunk>,
+    /// Index into `blocks` of each chunk.
+    pub(crate) block_of: Vec<u32>,
+    /// Cells of all chunks, in their order.
+    pub(crate) cells: Vec<Cell>,
+    /// Metadata sets that cells refer to.
+    pub(crate) metadata: Vec<&'a [u8]>,
+    pub(crate) blocks: &'a [Arc<[u8]>],
+    /// The complete position table.
+    pub(crate) positions: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+/// Writes and commits a segment into `dir`; returns its path. `attempt` makes the temporary name unique: a file
+/// whose sync failed is never written or synced again.
+///
+/// # Errors
+/// As the disk's. Nothing is committed then, and the temporary file is gone or will be removed at the next start.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    dir: &Path,
+    attempt: u64,
+    input: &SegmentInput<'_>,
+    encoder: &mut Encoder,
+) -> io::Result<PathBuf> {
+    let temporary = dir.join(format!("{:016x}.{attempt}.tmp", input.sequence));
+    let path = dir.join(file_name(input.sequence));
+    let written =
+        write_file(disk, &temporary, input, encoder).and_then(|()| disk.rename(&temporary, &path));
+    if let Err(error) = written {
+        // Best effort: on a full disk this frees the space for the next try.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
+    // An error here leaves a renamed file whose name may not survive a power cut. Writing it again under the same
+    // name is right in both cases: the content is the same.
+    disk.sync_dir(dir)?;
+    Ok(path)
+}
+
+fn write_file(
+    disk: &dyn Disk,
+    path: &Path,
+    input: &SegmentInput<'_>,
+    encoder: &mut Encoder,
+) -> io::Result<()> {
+    let packed = pack_sections(input, encoder)?;
+    let file = disk.open(path, Mode::CreateNew, Purpose::Segment)?;
+    let mut out = Output {
+        file,
+        offset: 0,
+        buffer: Vec::with_capacity(WRITE_BYTES),
+    };
+    let blocks: u64 = input.blocks.iter().map(|b| b.len() as u64).sum();
+    let head: u64 = packed[..MINUTES].iter().map(|s| s.len() as u64).sum();
+    let blocks_offset = SUMMARY_BYTES as u64 + head;
+    let minutes_offset = blocks_offset + blocks;
+    let mut summary = summarise(input, blocks_offset);
+    place_sections(&mut summary, &packed, SUMMARY_BYTES as u64, minutes_offset);
+    out.put(&sections::encode_summary(&summary))?;
+    for section in &packed[..MINUTES] {
+        out.put(section)?;
+    }
+    for block in input.blocks {
+        out.put(block)?;
+    }
+    out.put(&packed[MINUTES])?;
+    let second = minutes_offset + packed[MINUTES].len() as u64;
+    place_sections(&mut summary, &packed, second, minutes_offset);
+    for section in &packed[..MINUTES] {
+        out.put(section)?;
+    }
+    out.put(&sections::encode_summary(&summary))?;
+    out.finish()?.sync()
+}
+
+fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<[Vec<u8>; 5]> {
+    let mut packed: [Vec<u8>; 5] = Default::default();
+    let mut raw = Vec::new();
+    for section in [
+        Section::Streams,
+        Section::Chunks,
+        Section::Metadata,
+        Section::Positions,
+        Section::Minutes,
+    ] {
+        raw.clear();
+        match section {
+            Section::Streams => sections::encode_sets(input.streams.iter().copied(), &mut raw),
+            Section::Chunks => {
+                let lens: Vec<u32> = input.blocks.iter().map(|b| b.len() as u32).collect();
+                let base = input
+                    .chunks
+                    .iter()
+                    .map(|c| c.min_ts)
+                    .min()
+                    .unwrap_or(i64::MAX);
+                sections::encode_chunks(&input.chunks, &input.block_of, &lens, base, &mut raw);
+            }
+            Section::Metadata => sections::encode_sets(input.metadata.iter().copied(), &mut raw),
+            Section::Positions => {
+                let pairs = input.positions.iter().map(|(k, p)| (&k[..], &p[..]));
+                sections::encode_positions(pairs, &mut raw);
+            }
+            Section::Minutes => sections::encode_minutes(&input.chunks, &input.cells, &mut raw),
+        }
+        if raw.len() > super::SECTION_BYTES_MAX {
+            return Err(io::Error::other(format!(
+                "{section:?} section of {} bytes",
+                raw.len()
+            )));
+        }
+        if !raw.is_empty() {
+            encoder.pack(&raw, &mut packed[section as usize])?;
+        }
+    }
+    Ok(packed)
+}
+
+fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
+    Summary {
+        first_sequence: input.sequence,
+        sequence: input.sequence,
+        min_ts: input
+            .chunks
+            .iter()
+            .map(|c| c.min_ts)
+            .min()
+            .unwrap_or(i64::MAX),
+        max_ts: input
+            .chunks
+            .iter()
+            .map(|c| c.max_ts)
+            .max()
+            .unwrap_or(i64::MIN),
+        entries: input.chunks.iter().map(|c| u64::from(c.entries)).sum(),
+        raw_bytes: input.chunks.iter().map(|c| c.raw_bytes).sum(),
+        streams: input.streams.len() as u32,
+        chunks: input.chunks.len() as u32,
+        blocks: input.blocks.len() as u32,
+        written_at: input.written_at,
+        blocks_offset,
+        has_positions: true,
+        sections: [SectionPlace::default(); 5],
+    }
+}
+
+fn place_sections(summary: &mut Summary, packed: &[Vec<u8>; 5], mut offset: u64, minutes: u64) {
+    for (place, section) in summary.sections.iter_mut().zip(&packed[..MINUTES]) {
+        *place = sections::place(offset, section);
+        offset += section.len() as u64;
+    }
+    summary.sections[MINUTES] = sections::place(minutes, &packed[MINUTES]);
+}
+
+struct Output {
+    file: Arc<dyn File>,
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl Output {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.buffer.len() + bytes.len() > WRITE_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() >= WRITE_BYTES {
+            self.file.write_at(bytes, self.offset)?;
+            self.offset += bytes.len() as u64;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.write_at(&self.buffer, self.offset)?;
+            self.offset += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Arc<dyn File>> {
+        self.flush()?;
+        Ok(self.file)
+    }
+}

@@ -1,0 +1,355 @@
+//! The store: one head, one folder of segments, one flush thread.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use disk::{Disk, LockGuard};
+use wire::Batch;
+
+use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
+use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
+use crate::recover::recover;
+use crate::segment::{self, SegmentEntry, SegmentSink};
+
+/// Name of the lock file in the data directory.
+const LOCK: &str = "lock";
+
+/// What clones of a store share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Data directory.
+    pub(crate) dir: PathBuf,
+    /// Directory of the segments.
+    pub(crate) segments: PathBuf,
+    pub(crate) flush_interval: Duration,
+    pub(crate) query_memory: usize,
+    pub(crate) max_query_series: usize,
+    /// Told of each new segment.
+    pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
+    /// Chunks found damaged since start.
+    pub(crate) damaged_chunks: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes the flush thread.
+    pub(crate) wake: Condvar,
+    /// A flush ended, well or not.
+    pub(crate) done: Condvar,
+    pub(crate) room: tokio::sync::Notify,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) head: Head,
+    /// No more appends; the flush thread ends.
+    pub(crate) closed: bool,
+    /// Somebody waits for a flush: no pause before the next try.
+    pub(crate) hurry: bool,
+    /// Why the last flush failed.
+    pub(crate) failure: Option<String>,
+    pub(crate) flushes: [u64; 4],
+    pub(crate) flush_errors: u64,
+    pub(crate) flush_time: Duration,
+    /// Bytes of all segments.
+    pub(crate) bytes: u64,
+    attempts: u64,
+    /// An append was refused for lack of room since the last flush.
+    refused: bool,
+}
+
+impl State {
+    /// A number that no temporary file of this process had.
+    pub(crate) fn next_attempt(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+}
+
+impl Inner {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held is a bug of ours; what is in the head is still whole entries.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait<'a>(
+        &self,
+        condition: &Condvar,
+        state: MutexGuard<'a, State>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, State> {
+        let waited = condition.wait_timeout(state, timeout);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The flush thread and the lock of the directory, both given up with the last clone of a store.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    inner: Arc<Inner>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Owner {
+    fn start(inner: &Arc<Inner>) -> std::io::Result<Owner> {
+        let shared = Arc::clone(inner);
+        let thread = std::thread::Builder::new()
+            .name("flush".into())
+            .spawn(move || crate::flush::run(&shared))?;
+        Ok(Owner {
+            inner: Arc::clone(inner),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    fn stop(&self) {
+        self.inner.lock().closed = true;
+        self.inner.wake.notify_one();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the flush thread panicked");
+        }
+        *self
+            .inner
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Store {
+    /// Opens or creates a store: lock, recovery, index reconciliation.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: Options) -> Result<Store, OpenError> {
+        let dir = options.dir;
+        let disk = options.disk;
+        let io = |action, path: &PathBuf| {
+            let path = path.clone();
+            move |source| OpenError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        disk.create_dir_all(&dir).map_err(io("create", &dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = match disk.lock(&lock_path) {
+            Ok(lock) => lock,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                let holder = holder(&*disk, &lock_path);
+                return Err(OpenError::InUse { dir, holder });
+            }
+            Err(e) => return Err(io("lock", &lock_path)(e)),
+        };
+        // The note only makes a message better: a full disk must not stop the start.
+        if let Err(error) = lock.set_note(&format!("process {}", std::process::id())) {
+            tracing::warn!(%error, "cannot note the holder in `{}`", lock_path.display());
+        }
+        let segments = dir.join(segment::DIR);
+        let recovered = recover(&*disk, &segments)?;
+        let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
+        let head = Head::new(
+            options.head_bytes,
+            recovered.sequence,
+            recovered.segments,
+            recovered.positions,
+        );
+        let inner = Arc::new(Inner {
+            disk,
+            segments,
+            flush_interval: options.flush_interval,
+            query_memory: options.query_memory,
+            max_query_series: options.max_query_series,
+            sink: OnceLock::new(),
+            damaged_chunks: AtomicU64::new(0),
+            state: Mutex::new(State {
+                head: head.map_err(io("allocate the head of", &dir))?,
+                closed: false,
+                hurry: false,
+                failure: None,
+                flushes: [0; 4],
+                flush_errors: 0,
+                flush_time: Duration::ZERO,
+                bytes,
+                attempts: 0,
+                refused: false,
+            }),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+            room: tokio::sync::Notify::new(),
+            lock: Mutex::new(Some(lock)),
+            dir,
+        });
+        let owner = Owner::start(&inner).map_err(io("start the flush thread of", &inner.dir))?;
+        Ok(Store {
+            inner,
+            owner: Arc::new(owner),
+        })
+    }
+
+    /// Takes a batch, all or nothing, never blocking on the disk.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
+        let mut state = self.inner.lock();
+        if state.closed {
+            return Err(AppendError::Unavailable("the store is closed".into()));
+        }
+        // The thread waits for the age of the oldest entry: it has to hear of a first one.
+        let first = state.head.oldest().is_none();
+        match state.head.append(batch, Instant::now()) {
+            Ok(froze) => {
+                drop(state);
+                if froze || first {
+                    self.inner.wake.notify_one();
+                }
+                Ok(())
+            }
+            Err(AppendError::Full) => {
+                state.refused = true;
+                Err(match &state.failure {
+                    Some(failure) => AppendError::Unavailable(failure.clone()),
+                    None => AppendError::Full,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Completes when an append is worth another try.
+    pub async fn room(&self) {
+        loop {
+            let notified = self.inner.room.notified();
+            tokio::pin!(notified);
+            // Registers before the check: a flush that ends in between is not missed.
+            notified.as_mut().enable();
+            {
+                let mut state = self.inner.lock();
+                if !state.refused || state.head.frozen().is_none() {
+                    state.refused = false;
+                    return;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// The durable position of every source at open, plus what was taken since (key, position).
+    #[must_use]
+    pub fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.inner.lock().head.positions()
+    }
+
+    /// Writes everything in the head to a segment and waits until it is durable.
+    ///
+    /// # Errors
+    /// When writing failed; nothing is lost, the head keeps its entries.
+    pub fn flush(&self) -> std::io::Result<()> {
+        self.flush_for(Reason::Asked)
+    }
+
+    fn flush_for(&self, reason: Reason) -> std::io::Result<()> {
+        let mut state = self.inner.lock();
+        // Entries accepted so far are in the live epoch at the latest.
+        let target = state.head.sequence();
+        let errors = state.flush_errors;
+        loop {
+            if state.head.committed() >= target {
+                return Ok(());
+            }
+            if state.flush_errors > errors {
+                let failure = state.failure.clone().unwrap_or_default();
+                return Err(std::io::Error::other(failure));
+            }
+            if state.head.frozen().is_none()
+                && !state.head.freeze(reason, reason == Reason::Shutdown)?
+            {
+                return Ok(());
+            }
+            if state.closed && reason != Reason::Shutdown {
+                return Err(std::io::Error::other("the store is closed"));
+            }
+            state.hurry = true;
+            self.inner.wake.notify_one();
+            state = self
+                .inner
+                .wait(&self.inner.done, state, Duration::from_secs(1));
+        }
+    }
+
+    /// Flushes, stops background work and releases the lock.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn close(&self) -> std::io::Result<()> {
+        let flushed = self.flush_for(Reason::Shutdown);
+        self.owner.stop();
+        flushed
+    }
+
+    /// Counters. Cheap.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let state = self.inner.lock();
+        StoreStats {
+            entries_in: state.head.entries_in,
+            bytes_in: state.head.bytes_in,
+            head_used: state.head.used() as u64,
+            head_size: state.head.size() as u64,
+            head_streams: state.head.streams() as u64,
+            segments: state.head.segments().len() as u64,
+            segment_bytes: state.bytes,
+            flushes: state.flushes,
+            flush_seconds: state.flush_time.as_secs_f64(),
+            flush_errors: state.flush_errors,
+            sequence: state.head.committed(),
+            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed),
+            written: self.inner.disk.written(),
+        }
+    }
+
+    /// Head and segment list as one view: an entry is in exactly one of them.
+    ///
+    /// # Errors
+    /// [`OverBudget`].
+    pub fn snapshot(&self, want: &mut Want<'_>) -> Result<Snapshot, OverBudget> {
+        let draft = self.inner.lock().head.snapshot(want)?;
+        Ok(draft.finish())
+    }
+
+    /// Segments that queries see now, by sequence.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentEntry> {
+        self.inner.lock().head.segments().to_vec()
+    }
+}
+
+fn holder(disk: &dyn Disk, path: &std::path::Path) -> String {
+    let note = disk
+        .open(path, disk::Mode::Read, disk::Purpose::State)
+        .and_then(|file| {
+            let mut note = [0; 256];
+            let n = file.read_at(&mut note, 0)?;
+            Ok(String::from_utf8_lossy(&note[..n]).trim().to_owned())
+        });
+    match note {
+        Ok(note) if !note.is_empty() => note,
+        _ => "another process".into(),
+    }
+}
