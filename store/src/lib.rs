@@ -14,3 +14,5 @@ mod positions;
 mod recover;
 pub mod segment;
 mod store;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,558 @@
+//! The write path as a whole, against a list of what was accepted.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::Disk;
+use disk::sim::SimDisk;
+use proptest::prelude::*;
+use wire::{Batch, Entry, LabelSet, SourcePosition};
+
+use crate::api::{AppendError, OpenError, Options, Store};
+use crate::block::{Column, Decoder, Header, Metadata};
+use crate::head::Want;
+use crate::segment::{self, Cell, Reader};
+
+type Line = (i64, Vec<u8>, String);
+/// Lines by stream, in the order that queries see: time, then arrival.
+type Model = BTreeMap<String, Vec<Line>>;
+
+const DIR: &str = "/data";
+
+fn options(disk: Arc<dyn Disk>) -> Options {
+    Options {
+        dir: DIR.into(),
+        disk,
+        head_bytes: 1 << 20,
+        flush_interval: Duration::from_secs(3600),
+        query_memory: 32 << 20,
+        max_query_series: 500,
+    }
+}
+
+fn open(disk: &SimDisk) -> Store {
+    Store::open(options(Arc::new(disk.clone()))).unwrap()
+}
+
+fn labels(n: usize) -> LabelSet {
+    LabelSet::from_pairs([("app", format!("app-{n}")), ("namespace", "shop".into())]).unwrap()
+}
+
+fn metadata(n: usize) -> LabelSet {
+    LabelSet::from_pairs([("detected_level", format!("level-{n}"))]).unwrap()
+}
+
+/// Entries of (stream, timestamp, line, metadata).
+fn append(
+    store: &Store,
+    entries: &[(usize, i64, Vec<u8>, usize)],
+    position: u64,
+) -> Result<(), AppendError> {
+    let mut streams: Vec<usize> = entries.iter().map(|e| e.0).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let sets: Vec<LabelSet> = streams.iter().map(|n| labels(*n)).collect();
+    let refs: Vec<&LabelSet> = sets.iter().collect();
+    let metas: Vec<LabelSet> = entries.iter().map(|e| metadata(e.3)).collect();
+    let batch: Vec<Entry<'_>> = entries
+        .iter()
+        .zip(&metas)
+        .map(|((stream, ts, line, _), meta)| Entry {
+            stream: streams.binary_search(stream).unwrap() as u32,
+            ts: *ts,
+            line,
+            metadata: meta.as_ref(),
+        })
+        .collect();
+    let bytes = position.to_le_bytes();
+    let source = SourcePosition {
+        key: b"source",
+        position: Some(&bytes),
+    };
+    store.append(&Batch {
+        streams: &refs,
+        entries: &batch,
+        source: Some(source),
+    })
+}
+
+/// As a client does: waits for room when there is none.
+fn append_all(store: &Store, entries: &[(usize, i64, Vec<u8>, usize)], position: u64) {
+    loop {
+        match append(store, entries, position) {
+            Ok(()) => return,
+            Err(AppendError::Full) => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                runtime.block_on(store.room());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn model_add(model: &mut Model, entries: &[(usize, i64, Vec<u8>, usize)]) {
+    for (stream, ts, line, meta) in entries {
+        let lines = model.entry(labels(*stream).to_string()).or_default();
+        lines.push((*ts, line.clone(), metadata(*meta).to_string()));
+    }
+}
+
+struct Scan {
+    decoder: Decoder,
+    model: Model,
+}
+
+impl Scan {
+    fn block(&mut self, bytes: &[u8], first: u32, entries: u32, stream: &str) -> Vec<Line> {
+        let header = Header::decode(bytes).unwrap();
+        let (mut times, mut lengths, mut metadata, mut lines) =
+            (vec![], vec![], Metadata::default(), vec![]);
+        let column = |column| header.column(bytes, column).unwrap();
+        let decoder = &mut self.decoder;
+        decoder
+            .times(&header, column(Column::Times), &mut times)
+            .unwrap();
+        decoder
+            .lengths(&header, column(Column::Lengths), &mut lengths)
+            .unwrap();
+        decoder
+            .metadata(&header, column(Column::Metadata), &mut metadata)
+            .unwrap();
+        decoder
+            .lines(&header, column(Column::Lines), &mut lines)
+            .unwrap();
+        let run = metadata
+            .runs
+            .iter()
+            .find(|run| run.stream.to_string() == stream);
+        assert_eq!(run.unwrap().entries, entries);
+        let mut at = 0;
+        let mut out = vec![];
+        for i in 0..times.len() {
+            let end = at + lengths[i] as usize;
+            if (first..first + entries).contains(&(i as u32)) {
+                let set = &metadata.sets[metadata.ids[i] as usize];
+                out.push((times[i], lines[at..end].to_vec(), set.to_string()));
+            }
+            at = end + 1;
+        }
+        out
+    }
+
+    fn add(
+        &mut self,
+        stream: &str,
+        chunk: &segment::Chunk,
+        lines: Vec<Line>,
+        cells: &[Cell],
+        sets: &[LabelSet],
+    ) {
+        assert_eq!(lines.first().unwrap().0, chunk.min_ts);
+        assert_eq!(lines.last().unwrap().0, chunk.max_ts);
+        assert_eq!(
+            lines.iter().map(|l| l.1.len() as u64 + 1).sum::<u64>(),
+            chunk.raw_bytes
+        );
+        if chunk.cells.is_some() {
+            let mut want: BTreeMap<(i64, String), (u32, u64)> = BTreeMap::new();
+            for (ts, line, meta) in &lines {
+                let cell = want
+                    .entry((segment::minute_of(*ts), meta.clone()))
+                    .or_default();
+                *cell = (cell.0 + 1, cell.1 + line.len() as u64);
+            }
+            let got = cells.iter().map(|c| {
+                let set = sets[c.metadata as usize].to_string();
+                ((c.minute, set), (c.entries, c.bytes))
+            });
+            assert_eq!(got.collect::<BTreeMap<_, _>>(), want);
+            assert!(cells.is_sorted_by_key(|c| c.minute));
+        }
+        self.model
+            .entry(stream.to_owned())
+            .or_default()
+            .extend(lines);
+    }
+}
+
+/// Everything that a query would see: segments, then the head.
+fn read(store: &Store, disk: &dyn Disk) -> Model {
+    let mut scan = Scan {
+        decoder: Decoder::new().unwrap(),
+        model: Model::new(),
+    };
+    let snapshot = store
+        .snapshot(&mut Want {
+            select: &mut |_| true,
+            start: i64::MIN,
+            end: i64::MAX,
+            lines: true,
+            budget: 64 << 20,
+        })
+        .unwrap();
+    for entry in &snapshot.segments {
+        let path = Path::new(DIR)
+            .join(segment::DIR)
+            .join(segment::file_name(entry.sequence));
+        let reader = Reader::open(disk, &path).unwrap();
+        assert_eq!(
+            segment::verify(disk, &path).unwrap().damage,
+            Vec::<String>::new()
+        );
+        let (streams, chunks) = (reader.streams().unwrap(), reader.chunks().unwrap());
+        let (sets, minutes) = (reader.metadata().unwrap(), reader.minutes(&chunks).unwrap());
+        assert!(streams.is_sorted_by_key(LabelSet::as_bytes));
+        let mut bytes = vec![];
+        for (row, chunk) in chunks.iter().enumerate() {
+            reader.block(chunk, &mut bytes).unwrap();
+            let stream = streams[chunk.stream as usize].to_string();
+            let lines = scan.block(&bytes, chunk.first, chunk.entries, &stream);
+            scan.add(&stream, chunk, lines, minutes.of(row), &sets);
+        }
+    }
+    for (row, head) in snapshot.chunks.iter().enumerate() {
+        let stream = snapshot.streams[head.chunk.stream as usize].to_string();
+        let lines = scan.block(&head.block, head.chunk.first, head.chunk.entries, &stream);
+        scan.add(
+            &stream,
+            &head.chunk,
+            lines,
+            snapshot.minutes.of(row),
+            &snapshot.metadata,
+        );
+    }
+    for run in snapshot.raw {
+        let stream = snapshot.streams[run.stream as usize].to_string();
+        let mut at = 0;
+        for ((ts, len), id) in run.times.iter().zip(&run.lengths).zip(&run.ids) {
+            let end = at + *len as usize;
+            let line = (
+                *ts,
+                run.lines[at..end].to_vec(),
+                snapshot.metadata[*id as usize].to_string(),
+            );
+            scan.model.entry(stream.clone()).or_default().push(line);
+            at = end + 1;
+        }
+    }
+    sorted(scan.model)
+}
+
+fn sorted(mut model: Model) -> Model {
+    for lines in model.values_mut() {
+        lines.sort_by_key(|line| line.0);
+    }
+    model
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state % 20) as u8
+    };
+    std::iter::repeat_with(step).take(len).collect()
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Append(Vec<(usize, i64, usize, usize)>),
+    Flush,
+    Reopen,
+    Kill,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let ts = prop_oneof![
+        4 => 1_700_000_000_000_000_000..1_700_000_300_000_000_000i64,
+        1 => (0..5i64).prop_map(|m| m * 60_000_000_000),
+        1 => any::<i64>(),
+    ];
+    let entry = (
+        0..40usize,
+        ts,
+        prop_oneof![0..200usize, 0..6000usize],
+        0..90usize,
+    );
+    prop_oneof![
+        8 => proptest::collection::vec(entry, 0..60).prop_map(Op::Append),
+        1 => Just(Op::Flush),
+        1 => Just(Op::Reopen),
+        1 => Just(Op::Kill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn store_follows_the_model(ops in proptest::collection::vec(op(), 1..60)) {
+        let disk = SimDisk::new(1);
+        let mut store = open(&disk);
+        let (mut durable, mut model) = ((Model::new(), 0), (Model::new(), 0));
+        let mut written = 0;
+        for (i, op) in ops.into_iter().enumerate() {
+            match op {
+                Op::Append(entries) => {
+                    let entries: Vec<_> = entries
+                        .into_iter()
+                        .enumerate()
+                        .map(|(j, (stream, ts, len, meta))| (stream, ts, noise((i * 1000 + j) as u64, len), meta))
+                        .collect();
+                    model.1 = i as u64 + 1;
+                    append_all(&store, &entries, model.1);
+                    model_add(&mut model.0, &entries);
+                }
+                Op::Flush => {
+                    store.flush().unwrap();
+                    durable = model.clone();
+                }
+                Op::Reopen => {
+                    store.close().unwrap();
+                    drop(store);
+                    store = open(&disk);
+                    durable = model.clone();
+                }
+                Op::Kill => {
+                    // Nothing was flushed behind our back: then the model would not know what is left.
+                    if store.stats().sequence == written {
+                        drop(store);
+                        store = open(&disk);
+                        model = durable.clone();
+                    }
+                }
+            }
+            written = store.stats().sequence.max(written);
+            let position = store.positions().first().map_or(0, |(_, p)| u64::from_le_bytes(p[..].try_into().unwrap()));
+            prop_assert!(position == model.1 || durable.1 == model.1);
+        }
+        prop_assert_eq!(read(&store, &disk), sorted(model.0));
+    }
+}
+
+fn many(count: usize, streams: usize, line: usize) -> Vec<(usize, i64, Vec<u8>, usize)> {
+    let ts = |i: usize| 1_700_000_000_000_000_000 + i as i64 * 1_000_000;
+    (0..count)
+        .map(|i| (i % streams, ts(i), noise(i as u64, line), i % 3))
+        .collect()
+}
+
+#[test]
+fn a_full_pool_flushes_by_itself_and_loses_nothing() {
+    for streams in [1, 7, 3000] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk);
+        let mut model = Model::new();
+        let entries = many(30_000, streams, 150);
+        for (i, batch) in entries.chunks(500).enumerate() {
+            append_all(&store, batch, i as u64);
+            let stats = store.stats();
+            assert!(stats.head_used < stats.head_size + (512 << 10), "{stats:?}");
+        }
+        model_add(&mut model, &entries);
+        assert_eq!(
+            read(&store, &disk),
+            sorted(model.clone()),
+            "{streams} streams"
+        );
+        store.close().unwrap();
+        assert!(store.stats().flushes[0] > 0, "{:?}", store.stats());
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(
+            read(&store, &disk),
+            sorted(model),
+            "{streams} streams, reopened"
+        );
+    }
+}
+
+#[test]
+fn unique_metadata_does_not_fill_the_pool() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let mut entries = many(40_000, 2, 20);
+    for (i, entry) in entries.iter_mut().enumerate() {
+        entry.3 = i;
+    }
+    for (i, batch) in entries.chunks(500).enumerate() {
+        append_all(&store, batch, i as u64);
+    }
+    let mut model = Model::new();
+    model_add(&mut model, &entries);
+    assert_eq!(read(&store, &disk), sorted(model));
+    assert!(store.stats().flushes[0] <= 4, "{:?}", store.stats());
+}
+
+#[test]
+fn bad_batches_are_refused_whole() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let set = labels(1);
+    let entry = |stream: u32, line| Entry {
+        stream,
+        ts: 1,
+        line,
+        metadata: wire::Labels::default(),
+    };
+    let long = vec![b'x'; 400 << 10];
+    let key = [0; 1025];
+    let source = |key| SourcePosition {
+        key,
+        position: None,
+    };
+    for (entries, source) in [
+        (vec![entry(0, b"fine"), entry(1, b"no such stream")], None),
+        (vec![entry(0, b"fine"), entry(0, &long)], None),
+        (vec![entry(0, b"fine")], Some(source(&key[..]))),
+    ] {
+        let batch = Batch {
+            streams: &[&set],
+            entries: &entries,
+            source,
+        };
+        assert!(matches!(store.append(&batch), Err(AppendError::Invalid(_))));
+    }
+    assert_eq!(read(&store, &disk), Model::new());
+    assert_eq!(store.stats().entries_in, 0);
+}
+
+#[test]
+fn positions_alone_are_written_at_close_only() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    append_all(&store, &[], 7);
+    store.flush().unwrap();
+    assert_eq!(store.stats().sequence, 0);
+    store.close().unwrap();
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(
+        store.positions(),
+        [(b"source".to_vec(), 7u64.to_le_bytes().to_vec())]
+    );
+    assert_eq!(store.stats().sequence, 1);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(
+        open(&disk).stats().sequence,
+        1,
+        "nothing changed, nothing written"
+    );
+}
+
+#[test]
+fn a_directory_has_one_store() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let second = Store::open(options(Arc::new(disk.clone())));
+    let Err(OpenError::InUse { holder, .. }) = second else {
+        panic!("{second:?}")
+    };
+    assert!(holder.contains("process"), "{holder}");
+    drop(store);
+    open(&disk);
+}
+
+fn filled(disk: &SimDisk, segments: u64) -> Model {
+    let store = open(disk);
+    let mut model = Model::new();
+    for i in 0..segments {
+        let entries = many(100 + i as usize, 5, 50);
+        append_all(&store, &entries, i);
+        model_add(&mut model, &entries);
+        store.flush().unwrap();
+    }
+    store.close().unwrap();
+    sorted(model)
+}
+
+fn segment_path(sequence: u64) -> std::path::PathBuf {
+    Path::new(DIR)
+        .join(segment::DIR)
+        .join(segment::file_name(sequence))
+}
+
+/// Damages `range` of a segment (negative: from the end) and says whether everything is still read.
+fn check_damage(at: i64, len: usize, whole: bool) {
+    let disk = SimDisk::new(1);
+    let model = filled(&disk, 2);
+    let path = segment_path(2);
+    let mut bytes = disk.contents(&path).unwrap();
+    let from = if at < 0 {
+        bytes.len() - at.unsigned_abs() as usize
+    } else {
+        at as usize
+    };
+    bytes[from..from + len].iter_mut().for_each(|b| *b ^= 0x55);
+    disk.overwrite(&path, &bytes);
+    let store = open(&disk);
+    let position = store.positions()[0].1[0];
+    if whole {
+        assert_eq!(position, 1, "damage at {at}");
+        let reader = Reader::open(&disk, &path).unwrap();
+        reader.streams().unwrap();
+        reader.chunks().unwrap();
+        reader.positions().unwrap();
+    }
+    let entries = many(10, 5, 50);
+    append_all(&store, &entries, 9);
+    store.flush().unwrap();
+    assert_eq!(store.stats().sequence, 3, "a damaged file keeps its number");
+    if at < 0 {
+        let mut model = model;
+        model_add(&mut model, &entries);
+        assert_eq!(read(&store, &disk), sorted(model));
+    }
+}
+
+#[test]
+fn damage_to_one_copy_is_survived() {
+    check_damage(0, 256, true);
+    check_damage(256, 40, true);
+    check_damage(-256, 256, true);
+    check_damage(-300, 44, true);
+    check_damage(-1, 1, true);
+}
+
+#[test]
+fn a_segment_damaged_at_both_ends_is_left_out() {
+    let disk = SimDisk::new(1);
+    filled(&disk, 3);
+    let path = segment_path(3);
+    let bytes = disk.contents(&path).unwrap();
+    disk.overwrite(&path, &vec![0; bytes.len()]);
+    let store = open(&disk);
+    assert_eq!(store.positions()[0].1[0], 1, "positions of the one before");
+    assert_eq!(store.segments().len(), 2);
+    append_all(&store, &many(10, 5, 50), 9);
+    store.flush().unwrap();
+    assert_eq!(store.stats().sequence, 4);
+    assert_eq!(disk.contents(&path).unwrap().len(), bytes.len(), "kept");
+}
+
+#[test]
+fn a_newer_format_stops_the_start() {
+    let disk = SimDisk::new(1);
+    filled(&disk, 1);
+    let path = segment_path(1);
+    let mut bytes = disk.contents(&path).unwrap();
+    for at in [0, bytes.len() - segment::SUMMARY_BYTES] {
+        bytes[at + 8] = 9;
+        let end = at + segment::SUMMARY_BYTES;
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[at..end - 8]);
+        bytes[end - 8..end].copy_from_slice(&sum.to_le_bytes());
+    }
+    disk.overwrite(&path, &bytes);
+    let opened = Store::open(options(Arc::new(disk.clone())));
+    assert!(
+        matches!(opened, Err(OpenError::Newer { found: 9, .. })),
+        "{opened:?}"
+    );
+}
