@@ -1,5 +1,8 @@
-//! Tests of the binary as its users meet it.
+//! Tests of the binary as its users meet it, and the rules of the workspace.
 
+mod cli;
 mod kill9;
 mod kubelet;
+mod support;
+mod tidy;
 mod util;

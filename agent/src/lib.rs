@@ -1,6 +1,25 @@
-//! Tails pod logs and hands batches to a [`Sink`].
+//! Tails pod logs and hands batches to a [`Sink`](sink::Sink).
+//!
+//! ```text
+//! discover, watch -> instance (files, order, positions) -> tail (reads) -> frame (lines) -> Batch -> Sink
+//! ```
 //!
 //! Architecture invariant: never the store, SQLite or zstd; a position moves only when its sink says durable.
 #![deny(unsafe_code)]
 
+pub mod config;
+mod discover;
+mod files;
+mod frame;
+mod instance;
+mod labels;
+mod position;
+mod run;
 pub mod sink;
+pub mod stats;
+pub mod tail;
+mod watch;
+
+pub use config::{Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
+pub use run::{AgentError, run, start};
+pub use stats::{Snapshot, Stats};

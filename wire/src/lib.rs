@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod entry;
+pub mod json;
 pub mod labels;
+pub mod query;
 
 pub use entry::{Batch, Entry, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

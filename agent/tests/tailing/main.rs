@@ -1,0 +1,5 @@
+//! The agent on real files, with a sink in memory.
+
+mod discovery;
+mod rotation;
+mod util;

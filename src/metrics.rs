@@ -1,0 +1,127 @@
+//! The agent's counters as Prometheus text, for `/metrics`. Names are drupelet's own, in base units.
+
+use std::fmt::Write as _;
+
+use agent::stats::{Snapshot, Stats};
+
+/// Name, help, value.
+type Metric = (&'static str, &'static str, fn(&Snapshot) -> u64);
+
+const COUNTERS: &[Metric] = &[
+    ("lines", "Lines handed to the store.", |s| s.lines),
+    (
+        "bytes",
+        "Bytes of those lines, each with its line feed.",
+        |s| s.bytes,
+    ),
+    (
+        "read_bytes",
+        "Bytes read from log files, re-reads of torn records included.",
+        |s| s.read_bytes,
+    ),
+    ("batches", "Batches taken by the store.", |s| s.batches),
+    ("waits", "Times that the store had no room.", |s| s.waits),
+    (
+        "malformed_lines",
+        "Lines that do not parse, kept as they are.",
+        |s| s.malformed,
+    ),
+    (
+        "damaged",
+        "Runs of NUL bytes skipped, and ends of files that never became a line.",
+        |s| s.damaged,
+    ),
+    ("truncated_lines", "Lines cut to max_line_size.", |s| {
+        s.truncated
+    }),
+    ("truncated_bytes", "Bytes cut from lines.", |s| {
+        s.truncated_bytes
+    }),
+    (
+        "shrunk_files",
+        "Files shorter than their position, resumed at their end.",
+        |s| s.shrunk,
+    ),
+    ("restarted_files", "Files emptied and begun anew.", |s| {
+        s.restarted
+    }),
+    (
+        "vanished_files",
+        "Files that vanished before they were read to their end.",
+        |s| s.vanished_unread,
+    ),
+    (
+        "let_go_files",
+        "Deleted files let go because too many bytes were held.",
+        |s| s.let_go,
+    ),
+    (
+        "refused_lines",
+        "Lines refused by the store for good.",
+        |s| s.refused,
+    ),
+    (
+        "read_errors",
+        "Errors from opening, reading or decompressing a file.",
+        |s| s.read_errors,
+    ),
+    (
+        "inotify_overflows",
+        "Times that the inotify queue overflowed.",
+        |s| s.overflows,
+    ),
+    ("scans", "Full scans of the pods directory.", |s| s.scans),
+];
+
+const GAUGES: &[Metric] = &[
+    ("scanning", "1 while scanning stands in for inotify.", |s| {
+        s.scanning
+    }),
+    (
+        "pods_dir_unreadable",
+        "1 while the pods directory cannot be read.",
+        |s| s.unreadable,
+    ),
+    ("containers", "Container instances known.", |s| s.instances),
+    ("files", "Log files known.", |s| s.files),
+    ("open_files", "Log files open.", |s| s.open_files),
+    (
+        "deleted_bytes",
+        "Bytes of deleted files still held to be read.",
+        |s| s.deleted_bytes,
+    ),
+    ("watches", "inotify watches.", |s| s.watches),
+];
+
+/// Appends the agent's metrics.
+pub(crate) fn agent(stats: &Stats, out: &mut String) {
+    let snapshot = stats.snapshot();
+    for (name, help, value) in COUNTERS {
+        metric(
+            out,
+            &format!("{name}_total"),
+            "counter",
+            help,
+            value(&snapshot),
+        );
+    }
+    for (name, help, value) in GAUGES {
+        metric(out, name, "gauge", help, value(&snapshot));
+    }
+    let lag = snapshot.lag_ns as f64 / 1e9;
+    let _ = write!(
+        out,
+        "# HELP drupelet_agent_lag_seconds Time between the newest line's time and its reading.\n\
+         # TYPE drupelet_agent_lag_seconds gauge\ndrupelet_agent_lag_seconds {lag}\n\
+         # HELP drupelet_agent_reader Reader in use.\n# TYPE drupelet_agent_reader gauge\n\
+         drupelet_agent_reader{{kind=\"{}\"}} 1\n",
+        stats.reader_kind()
+    );
+}
+
+fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    let _ = write!(
+        out,
+        "# HELP drupelet_agent_{name} {help}\n# TYPE drupelet_agent_{name} {kind}\ndrupelet_agent_{name} {value}\n"
+    );
+}

@@ -1,0 +1,426 @@
+//! What the parameters of a request mean: times, durations, limits, alignment. Pure; the current time is given.
+//!
+//! The order of the checks is that of Loki, since a request with two faults gets the text of the first.
+
+use logql::plan::{Direction, Plan};
+
+use super::form::Form;
+use crate::api::Request;
+
+/// Nanoseconds of a second.
+pub(super) const SECOND: i64 = 1_000_000_000;
+/// Longest query text, characters.
+pub(super) const MAX_QUERY: usize = 131_072;
+/// Most points of a series in one answer, before alignment.
+const MAX_POINTS: i64 = 11_000;
+const DEFAULT_LIMIT: i64 = 100;
+const DEFAULT_SINCE: i64 = 3600 * SECOND;
+const LOOKBACK: &str = "this data is no longer available, it is past now - max_query_lookback (0s)";
+
+/// The settings that decide about requests.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    /// `max_entries_limit_per_query`.
+    pub(super) max_entries: usize,
+    /// `max_query_length`, ns.
+    pub(super) max_length: i64,
+    /// Whether the steps of metric queries lie on multiples of the step.
+    pub(super) align: bool,
+}
+
+/// Parameters of `query_range` before its query is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) step: i64,
+    pub(super) limit: i64,
+    pub(super) interval: i64,
+    pub(super) direction: Direction,
+}
+
+/// Start and end of a metadata request, ns.
+pub(super) type Bounds = (i64, i64);
+
+/// Reads the parameters of `query_range`.
+///
+/// # Errors
+/// The text of a 400.
+pub(super) fn range(form: &Form, now: i64) -> Result<Range, String> {
+    let (start, end) = bounds(form, now)?;
+    if end < start {
+        return Err("end timestamp must not be before or equal to start time".into());
+    }
+    let limit = limit(form)?;
+    let direction = direction(form)?;
+    let step = match form.get("step") {
+        "" => {
+            let seconds = (i128::from(end) - i128::from(start)) / i128::from(SECOND);
+            (seconds as i64 / 250).max(1) * SECOND
+        }
+        text => seconds_or_duration(text)?,
+    };
+    if step <= 0 {
+        return Err("zero or negative query resolution step widths are not accepted. Try a positive integer".into());
+    }
+    if (i128::from(end) - i128::from(start)) / i128::from(step) > i128::from(MAX_POINTS) {
+        return Err("exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter".into());
+    }
+    let interval = match form.get("interval") {
+        "" => 0,
+        text => seconds_or_duration(text)?,
+    };
+    if interval < 0 {
+        return Err("interval must be >= 0".into());
+    }
+    Ok(Range {
+        start,
+        end,
+        step,
+        limit,
+        interval,
+        direction,
+    })
+}
+
+/// Resolves a range request for a plan: alignment and limits.
+///
+/// # Errors
+/// The text of a 400.
+pub(super) fn resolve(range: &Range, plan: &Plan, rules: &Rules) -> Result<Request, String> {
+    let (mut start, mut end) = (range.start, range.end);
+    let metric = matches!(plan, Plan::Metric(_));
+    if metric && rules.align {
+        start = start.saturating_sub(start.rem_euclid(range.step));
+        end = match end.rem_euclid(range.step) {
+            0 => end,
+            over => end.saturating_add(range.step - over),
+        };
+    }
+    let length = end.saturating_sub(start);
+    if length > rules.max_length {
+        return Err(format!(
+            "the query time range exceeds the limit (query length: {}, limit: {})",
+            go_duration(length),
+            model_duration(rules.max_length),
+        ));
+    }
+    let wanted = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    if !metric && wanted > rules.max_entries {
+        return Err(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({wanted} > {})",
+            rules.max_entries
+        ));
+    }
+    // Rows between two that `interval` keeps must not use up the limit.
+    let thinned = !metric && range.interval > 0;
+    Ok(Request::Range {
+        start,
+        end,
+        step: range.step,
+        limit: if thinned { rules.max_entries } else { wanted },
+        direction: range.direction,
+    })
+}
+
+/// Reads the parameters of `query`: the instant.
+///
+/// # Errors
+/// The text of a 400.
+pub(super) fn instant(form: &Form, now: i64) -> Result<Request, String> {
+    limit(form)?;
+    let time = match form.get("time") {
+        "" => now,
+        text => timestamp(text)?,
+    };
+    direction(form)?;
+    Ok(Request::Instant { time })
+}
+
+/// Reads start and end of a metadata request.
+///
+/// # Errors
+/// The text of a 400.
+pub(super) fn metadata(form: &Form, now: i64) -> Result<Bounds, String> {
+    let (start, end) = bounds(form, now)?;
+    if end < start {
+        return Err(LOOKBACK.into());
+    }
+    Ok((start, end))
+}
+
+fn bounds(form: &Form, now: i64) -> Result<Bounds, String> {
+    fn named(name: &str) -> impl Fn(String) -> String {
+        move |e| format!("could not parse '{name}' parameter: {e}")
+    }
+    let since = match form.get("since") {
+        "" => DEFAULT_SINCE,
+        text => duration(text).map_err(named("since"))?,
+    };
+    let end = match form.get("end") {
+        "" => now,
+        text => timestamp(text).map_err(named("end"))?,
+    };
+    let start = match form.get("start") {
+        "" => end.min(now).saturating_sub(since),
+        text => timestamp(text).map_err(named("start"))?,
+    };
+    Ok((start, end))
+}
+
+fn limit(form: &Form) -> Result<i64, String> {
+    let text = form.get("limit");
+    if text.is_empty() {
+        return Ok(DEFAULT_LIMIT);
+    }
+    let limit = go_int(text).map_err(|why| format!("strconv.Atoi: parsing {text:?}: {why}"))?;
+    if limit <= 0 {
+        return Err("limit must be a positive value".into());
+    }
+    if limit > i64::from(u32::MAX) {
+        return Err(format!(
+            "limit value {limit} is out of range [0, {}]",
+            u32::MAX
+        ));
+    }
+    Ok(limit)
+}
+
+fn direction(form: &Form) -> Result<Direction, String> {
+    let text = form.get("direction");
+    if text.is_empty() || text.eq_ignore_ascii_case("backward") {
+        Ok(Direction::Backward)
+    } else if text.eq_ignore_ascii_case("forward") {
+        Ok(Direction::Forward)
+    } else {
+        Err(format!("invalid direction '{text}'"))
+    }
+}
+
+/// Go's reading of an integer: a sign and digits.
+fn go_int(text: &str) -> Result<i64, &'static str> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("invalid syntax");
+    }
+    text.parse().map_err(|_| "value out of range")
+}
+
+/// Go's reading of a float, as far as it may stand for a time: no hexadecimal, no infinities.
+fn go_float(text: &str) -> Option<f64> {
+    let numeric = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
+    if !text.bytes().all(numeric) {
+        return None;
+    }
+    text.parse().ok().filter(|f: &f64| f.is_finite())
+}
+
+/// A point in time: by its form seconds, nanoseconds or RFC 3339. Everything beyond 64-bit nanoseconds (the years 1678
+/// to 2262) is refused.
+///
+/// # Errors
+/// The text without the parameter's name.
+pub(super) fn timestamp(text: &str) -> Result<i64, String> {
+    let range = || format!("timestamp {text:?} is out of range");
+    match go_int(text) {
+        // Byte length decides, a sign included; thirteen digits are nanoseconds in 1970.
+        Ok(n) if text.len() <= 10 => return n.checked_mul(SECOND).ok_or_else(range),
+        Ok(n) => return Ok(n),
+        Err(_) => {}
+    }
+    if let Some(seconds) = go_float(text).filter(|_| text.contains(['.', 'e', 'E'])) {
+        let whole = seconds.trunc();
+        if whole.abs() >= (i64::MAX / SECOND) as f64 {
+            return Err(range());
+        }
+        let ms = ((seconds - whole) * 1000.0).round() as i64;
+        return Ok(whole as i64 * SECOND + ms * 1_000_000);
+    }
+    match rfc3339(text) {
+        Some(ns) => i64::try_from(ns).map_err(|_| range()),
+        None => {
+            let why = go_int(text).err().unwrap_or("invalid syntax");
+            Err(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+        }
+    }
+}
+
+/// Nanoseconds since the epoch of `2026-11-20T09:53:24.5+01:00`; `None` for other forms and impossible dates.
+fn rfc3339(text: &str) -> Option<i128> {
+    let text = text.as_bytes();
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let digits = text.get(from..to)?;
+        let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    let sign = |at: usize, want: u8| (*text.get(at)? == want).then_some(());
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    for (at, want) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
+        sign(at, want)?;
+    }
+    let mut rest = &text[19..];
+    let mut nanos = 0i128;
+    if let [b'.' | b',', tail @ ..] = rest {
+        let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            return None;
+        }
+        // Nine digits, filled up with zeros; Go drops further ones too.
+        let nine = tail[..digits].iter().chain([b'0'; 9].iter()).take(9);
+        nanos = nine.fold(0, |n, digit| n * 10 + i128::from(digit - b'0'));
+        rest = &tail[digits..];
+    }
+    let offset = match *rest {
+        [b'Z'] => 0,
+        [s @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let at = text.len() - 5;
+            let (hours, minutes) = (number(at, at + 2)?, number(at + 3, at + 5)?);
+            if hours > 24 || minutes > 60 {
+                return None;
+            }
+            (hours * 3600 + minutes * 60) * if s == b'-' { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    Some(i128::from(seconds - offset) * i128::from(SECOND) + nanos)
+}
+
+fn days_in(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 in the proleptic Gregorian calendar; the year starts in March so that the leap day is its last.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
+}
+
+/// Float seconds or a Prometheus duration, ns.
+///
+/// # Errors
+/// The text of a 400.
+pub(super) fn seconds_or_duration(text: &str) -> Result<i64, String> {
+    let bad = || format!("cannot parse {text:?} to a valid duration");
+    if let Some(seconds) = go_float(text) {
+        let ns = seconds * SECOND as f64;
+        if ns.abs() >= i64::MAX as f64 {
+            return Err(format!("{}. It overflows int64", bad()));
+        }
+        return Ok(ns as i64);
+    }
+    duration(text).map_err(|_| bad())
+}
+
+/// A Prometheus duration, ns: whole numbers with the units y w d h m s ms, each once, in falling order; or `0`.
+///
+/// # Errors
+/// Prometheus's text.
+pub(super) fn duration(text: &str) -> Result<i64, String> {
+    const UNITS: [(&str, i64); 7] = [
+        ("y", 365 * 86_400_000),
+        ("w", 7 * 86_400_000),
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    if text == "0" {
+        return Ok(0);
+    }
+    let bad = || format!("not a valid duration string: {text:?}");
+    let range = || "duration out of range".to_owned();
+    let (mut rest, mut next_unit, mut total) = (text, 0, 0i64);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = tail.split_at(letters);
+        let found = UNITS[next_unit..].iter().position(|(u, _)| *u == unit);
+        let (Some(found), false) = (found, number.is_empty()) else {
+            return Err(bad());
+        };
+        let ns = UNITS[next_unit + found].1 * 1_000_000;
+        let part = number.parse().ok().and_then(|n: i64| n.checked_mul(ns));
+        total = part.and_then(|p| total.checked_add(p)).ok_or_else(range)?;
+        next_unit += found + 1;
+        rest = tail;
+    }
+    if text.is_empty() {
+        return Err("empty duration string".into());
+    }
+    Ok(total)
+}
+
+/// Nanoseconds as Go prints a duration: `800h0m0s`, `1.5s`, `0s`.
+pub(super) fn go_duration(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let n = ns.unsigned_abs();
+    if n < SECOND as u64 {
+        let (unit, per) = match n {
+            0 => return "0s".into(),
+            1..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("\u{b5}s", 1_000),
+            _ => ("ms", 1_000_000),
+        };
+        return format!("{sign}{}{unit}", n as f64 / f64::from(per));
+    }
+    let (seconds, fraction) = (n / SECOND as u64, n % SECOND as u64);
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = match fraction {
+        0 => String::new(),
+        f => format!(".{}", format!("{f:09}").trim_end_matches('0')),
+    };
+    match (h, m) {
+        (0, 0) => format!("{sign}{s}{fraction}s"),
+        (0, _) => format!("{sign}{m}m{s}{fraction}s"),
+        _ => format!("{sign}{h}h{m}m{s}{fraction}s"),
+    }
+}
+
+/// Nanoseconds as Prometheus prints a duration: `30d1h`, `1m`, `0s`; milliseconds are its finest unit.
+pub(super) fn model_duration(ns: i64) -> String {
+    let mut ms = ns / 1_000_000;
+    if ms <= 0 {
+        return "0s".into();
+    }
+    let mut out = String::new();
+    let units = [
+        ("y", 365 * 86_400_000, true),
+        ("w", 7 * 86_400_000, true),
+        ("d", 86_400_000, false),
+        ("h", 3_600_000, false),
+        ("m", 60_000, false),
+        ("s", 1000, false),
+        ("ms", 1, false),
+    ];
+    for (unit, size, exact) in units {
+        if ms < size || (exact && ms % size != 0) {
+            continue;
+        }
+        out.push_str(&format!("{}{unit}", ms / size));
+        ms %= size;
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "params_tests.rs"]
+mod tests;

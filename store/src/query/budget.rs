@@ -1,0 +1,39 @@
+//! What a query may use, and what it used.
+
+use logql::eval::EvalError;
+
+use crate::api::{Cancel, QueryStats};
+
+/// Limits and counters of one query.
+#[derive(Debug)]
+pub(super) struct Budget<'q> {
+    /// Bytes the query may hold.
+    pub(super) memory: usize,
+    /// Deadline and client.
+    pub(super) cancel: &'q Cancel,
+    /// Counters for the answer.
+    pub(super) stats: QueryStats,
+}
+
+impl<'q> Budget<'q> {
+    /// Nothing used yet.
+    pub(super) fn new(memory: usize, cancel: &'q Cancel) -> Budget<'q> {
+        Budget {
+            memory,
+            cancel,
+            stats: QueryStats::default(),
+        }
+    }
+
+    /// Fails when `used` bytes are more than the query may hold.
+    pub(super) fn check(&self, used: usize) -> Result<(), EvalError> {
+        if used <= self.memory {
+            return Ok(());
+        }
+        Err(EvalError::Limit(format!(
+            "query needs more than {} bytes of memory (query_memory): select fewer streams, a shorter range or a \
+             lower limit",
+            self.memory
+        )))
+    }
+}

@@ -1,0 +1,122 @@
+//! Output label sets of a log query, each kept once.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use logql::pipeline::Category;
+
+type Owned = Vec<(String, String, Category)>;
+
+#[derive(Debug)]
+struct Set {
+    pairs: Owned,
+    /// `{a="1", b="2"}`: the order of streams in an answer is the order of this text.
+    text: String,
+}
+
+/// Interned label sets. Ids are dense and stay valid until [`LabelSets::retain`].
+#[derive(Debug, Default)]
+pub(super) struct LabelSets {
+    sets: Vec<Set>,
+    by_hash: HashMap<u64, Vec<u32>>,
+    bytes: usize,
+}
+
+impl LabelSets {
+    /// The id of a label set.
+    pub(super) fn intern(&mut self, labels: &[(&str, &str, Category)]) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        labels.hash(&mut hasher);
+        let ids = self.by_hash.entry(hasher.finish()).or_default();
+        if let Some(id) = ids
+            .iter()
+            .find(|id| same(&self.sets[**id as usize].pairs, labels))
+        {
+            return *id;
+        }
+        let id = self.sets.len() as u32;
+        ids.push(id);
+        let text = text(labels);
+        let pairs: Owned = labels
+            .iter()
+            .map(|(n, v, c)| ((*n).to_owned(), (*v).to_owned(), *c))
+            .collect();
+        self.bytes += 2 * text.len() + pairs.len() * size_of::<(String, String, Category)>() + 128;
+        self.sets.push(Set { pairs, text });
+        id
+    }
+
+    /// Order of two sets by their text.
+    pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
+        if a == b {
+            return Ordering::Equal;
+        }
+        self.sets[a as usize].text.cmp(&self.sets[b as usize].text)
+    }
+
+    /// Number of sets.
+    pub(super) fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Bytes held, about.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps only the sets in `ids` and gives them new ids, written back in place.
+    pub(super) fn retain<'a>(&mut self, ids: impl Iterator<Item = &'a mut u32>) {
+        let mut old: Vec<Option<Set>> = std::mem::take(self).sets.into_iter().map(Some).collect();
+        let mut new = vec![u32::MAX; old.len()];
+        for id in ids {
+            let at = *id as usize;
+            if let Some(set) = old[at].take() {
+                new[at] = self.adopt(set);
+            }
+            *id = new[at];
+        }
+    }
+
+    fn adopt(&mut self, set: Set) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        let borrowed: Vec<(&str, &str, Category)> = set
+            .pairs
+            .iter()
+            .map(|(n, v, c)| (n.as_str(), v.as_str(), *c))
+            .collect();
+        borrowed.hash(&mut hasher);
+        let id = self.sets.len() as u32;
+        self.by_hash.entry(hasher.finish()).or_default().push(id);
+        self.bytes +=
+            2 * set.text.len() + set.pairs.len() * size_of::<(String, String, Category)>() + 128;
+        self.sets.push(set);
+        id
+    }
+
+    /// The sets in id order.
+    pub(super) fn into_sets(self) -> Vec<Owned> {
+        self.sets.into_iter().map(|s| s.pairs).collect()
+    }
+}
+
+fn same(a: &Owned, b: &[(&str, &str, Category)]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a.0 == b.0 && a.1 == b.1 && a.2 == b.2)
+}
+
+fn text(labels: &[(&str, &str, Category)]) -> String {
+    let mut out = String::from("{");
+    for (i, (name, value, _)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(name);
+        out.push('=');
+        out.push_str(&format!("{value:?}"));
+    }
+    out.push('}');
+    out
+}

@@ -1,0 +1,214 @@
+//! Queries over the head and the segments.
+//!
+//! - A query sees one state of the store: first a snapshot of the head, then the segments that the snapshot says are
+//!   not part of it. An entry that is flushed meanwhile is seen once.
+//! - Segments are opened one after the other and closed when nothing of them is left to look at; what is held of
+//!   them are the chunk rows of one segment (metric queries) or of those that overlap in time (log queries).
+//! - Memory: one set of column buffers, the entries up to the limit or the accumulator, the label sets of the
+//!   selected streams. All of it counts against the query's budget.
+//! - A block or segment that cannot be read is counted, warned of once, and left out.
+//!
+//! | what is asked | what is read |
+//! |---|---|
+//! | counts and bytes over whole minutes, no pipeline | minute tables, no block |
+//! | counts and bytes otherwise, without a look at the line | times, lengths (bytes only), metadata |
+//! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter |
+
+mod block;
+mod budget;
+mod chunk;
+mod damage;
+mod labels;
+mod listing;
+mod logs;
+mod range;
+mod select;
+mod top;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+
+use logql::eval::{EvalError, Leaf, metric_instant, metric_range};
+use logql::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
+use logql::value::{Logs, Matrix, Value};
+
+pub use damage::Damage;
+pub(crate) use listing::{label_names, label_values, series};
+
+use crate::api::{Cancel, QueryStats, Request};
+use crate::head;
+use crate::index::{Index, SegmentKey};
+use crate::segment::{Reader, SegmentError};
+use budget::Budget;
+
+/// A segment as the list of segments knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its name to the index.
+    pub key: SegmentKey,
+    /// Least timestamp, ns; above `max_ts` when it has no entries.
+    pub min_ts: i64,
+    /// Greatest timestamp, ns.
+    pub max_ts: i64,
+}
+
+impl SegmentInfo {
+    /// What the list has to know of an open segment.
+    #[must_use]
+    pub fn of(reader: &Reader) -> SegmentInfo {
+        let s = reader.summary();
+        let mut identity = [0u8; 48];
+        let parts = [
+            s.first_sequence,
+            s.entries,
+            s.raw_bytes,
+            s.min_ts as u64,
+            s.max_ts as u64,
+            s.written_at as u64 ^ reader.file_bytes().rotate_left(32),
+        ];
+        for (to, part) in identity.chunks_exact_mut(8).zip(parts) {
+            to.copy_from_slice(&part.to_le_bytes());
+        }
+        SegmentInfo {
+            key: SegmentKey {
+                sequence: s.sequence,
+                stamp: xxhash_rust::xxh3::xxh3_64(&identity),
+            },
+            min_ts: s.min_ts,
+            max_ts: s.max_ts,
+        }
+    }
+
+    fn touches(&self, start: i64, end: i64) -> bool {
+        self.min_ts <= self.max_ts && self.min_ts <= end && self.max_ts >= start
+    }
+}
+
+/// The store as queries see it.
+pub(crate) trait View: std::fmt::Debug {
+    /// A snapshot of the head.
+    fn head(&self, want: &mut head::Want<'_>) -> Result<head::Snapshot, head::OverBudget>;
+    /// All segments with a sequence up to `committed`.
+    fn segments(&self, committed: u64) -> Vec<SegmentInfo>;
+    /// Opens one.
+    fn open(&self, segment: &SegmentInfo) -> Result<Reader, SegmentError>;
+    /// The index.
+    fn index(&self) -> &Index;
+    /// Where damage is reported.
+    fn damage(&self) -> &Damage;
+}
+
+/// Bounds of one query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes it may hold.
+    pub(crate) memory: usize,
+    /// Series of a metric query.
+    pub(crate) series: usize,
+}
+
+/// Runs a query. See [`Store::query`](crate::api::Store::query).
+pub(crate) fn run(
+    view: &dyn View,
+    limits: Limits,
+    plan: &Plan,
+    request: &Request,
+    cancel: &Cancel,
+) -> Result<(Value, QueryStats), EvalError> {
+    cancel.check()?;
+    let scan = Scan {
+        view,
+        limits,
+        budget: RefCell::new(Budget::new(limits.memory, cancel)),
+    };
+    let value = match (plan, request) {
+        (
+            Plan::Log(leaf),
+            Request::Range {
+                start,
+                end,
+                limit,
+                direction,
+                ..
+            },
+        ) => Value::Logs(scan.logs(leaf, *start, *end, *limit, *direction)?),
+        (Plan::Log(_), Request::Instant { .. }) => {
+            return Err(EvalError::Bad(
+                "log queries are not supported as an instant query type, please change your query to a range query \
+                 type"
+                    .into(),
+            ));
+        }
+        (
+            Plan::Metric(plan),
+            Request::Range {
+                start, end, step, ..
+            },
+        ) => {
+            let steps = Steps {
+                start: *start,
+                end: *end,
+                step: (*step).max(1),
+            };
+            metric_range(plan, steps, &scan)?
+        }
+        (Plan::Metric(plan), Request::Instant { time }) => metric_instant(plan, *time, &scan)?,
+    };
+    let mut stats = scan.budget.into_inner().stats;
+    stats.entries_returned = match &value {
+        Value::Logs(logs) => logs.entries.len() as u64,
+        Value::Matrix(m) => m.series.iter().map(|s| s.points.len() as u64).sum(),
+        Value::Vector(v) => v.len() as u64,
+        Value::Scalar(..) => 1,
+    };
+    Ok((value, stats))
+}
+
+/// The leaves of one query over one store.
+struct Scan<'q> {
+    view: &'q dyn View,
+    limits: Limits,
+    budget: RefCell<Budget<'q>>,
+}
+
+impl Leaf for Scan<'_> {
+    fn logs(
+        &self,
+        leaf: &LogLeaf,
+        start: i64,
+        end: i64,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Logs, EvalError> {
+        let budget = &mut *self.budget.borrow_mut();
+        logs::logs(self.view, leaf, (start, end), (limit, direction), budget)
+    }
+
+    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+        let budget = &mut *self.budget.borrow_mut();
+        range::range(self.view, leaf, steps, self.limits.series, budget)
+    }
+}
+
+/// Brings the index in line with the segments: at start, and after a fault. Never fails.
+pub(crate) fn reconcile(view: &dyn View) {
+    let segments = view.segments(u64::MAX);
+    let keys: Vec<SegmentKey> = segments.iter().map(|s| s.key).collect();
+    let by_sequence: HashMap<u64, SegmentInfo> =
+        segments.iter().map(|s| (s.key.sequence, *s)).collect();
+    view.index().reconcile(&keys, |key| {
+        let segment = by_sequence
+            .get(&key.sequence)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let reader = view.open(segment).map_err(io::Error::other)?;
+        reader.streams().map_err(io::Error::other)
+    });
+}
+
+fn storage(error: io::Error) -> EvalError {
+    EvalError::Storage(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,464 @@
+//! Range aggregations: every entry (or whole minutes of entries) into an accumulator, segment by segment.
+
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+
+use logql::eval::{Accumulator, EvalError, SeriesId};
+use logql::pipeline::{EntryView, LineFilter, PipelineRun};
+use logql::plan::{Direction, Needs, RangeLeaf, Steps};
+use logql::value::Matrix;
+use wire::LabelSet;
+
+use super::block::{Block, Buffers, to_offsets};
+use super::budget::Budget;
+use super::chunk::{Dictionary, column_filter, run_lines};
+use super::logs::within;
+use super::select::{HeadPart, Selected, Streams};
+use super::{SegmentInfo, View, storage};
+use crate::head::RawRun;
+use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentError};
+
+/// Metadata sets that the series cache tells apart before it starts anew.
+const CACHED_SETS_MAX: usize = 32 << 10;
+
+/// What of an entry has to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// Its series and time (and length): the line does not matter.
+    Times,
+    /// The line.
+    Lines,
+}
+
+/// The aggregation at every step.
+pub(super) fn range(
+    view: &dyn View,
+    leaf: &RangeLeaf,
+    steps: Steps,
+    max_series: usize,
+    budget: &mut Budget<'_>,
+) -> Result<Matrix, EvalError> {
+    // Windows are open below and closed above.
+    let (after, last) = leaf.span(steps);
+    let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
+        return Ok(Matrix::default());
+    };
+    let plain = leaf.pipeline.is_empty() && leaf.needs() != Needs::Value;
+    let blind = !leaf.pipeline.uses_line()
+        && !leaf.pipeline.uses_time()
+        && leaf.needs() == Needs::Count;
+    let mut scan = RangeScan {
+        span: (first, last),
+        read: if plain || blind {
+            Read::Times
+        } else {
+            Read::Lines
+        },
+        minutes: plain && leaf.aligned_to(steps, MINUTE_NS),
+        lengths: leaf.needs() == Needs::Bytes,
+        filter: column_filter(&leaf.pipeline),
+        pipeline: leaf.pipeline.run(),
+        buffers: Buffers::new().map_err(storage)?,
+        sum: Accumulator::new(leaf, steps, max_series, budget.memory),
+        cache: Cache::default(),
+    };
+    let mut streams = Streams::new(view.index(), &leaf.matchers);
+    let lines = scan.read == Read::Lines;
+    let head = HeadPart::take(view, &mut streams, scan.span, lines, budget.memory / 2)?;
+    for segment in view.segments(head.snapshot.committed) {
+        if segment.touches(first, last) {
+            budget.cancel.check()?;
+            scan.segment(view, &segment, &mut streams, budget)?;
+        }
+    }
+    scan.head(view, head, &streams, budget)?;
+    budget.stats.compressed_bytes += scan.buffers.compressed;
+    Ok(scan.sum.finish())
+}
+
+struct RangeScan<'p> {
+    /// First and last timestamp that any window holds.
+    span: (i64, i64),
+    read: Read,
+    /// Whether minute tables may answer.
+    minutes: bool,
+    /// Whether line lengths matter.
+    lengths: bool,
+    filter: Option<&'p LineFilter>,
+    pipeline: PipelineRun<'p>,
+    buffers: Buffers,
+    sum: Accumulator<'p>,
+    cache: Cache,
+}
+
+/// Which series the entries of a stream with certain metadata belong to; `None`: the pipeline drops them.
+#[derive(Debug, Default)]
+struct Cache {
+    sets: HashMap<LabelSet, u32>,
+    series: HashMap<(u32, u32), Option<SeriesId>>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn set(&mut self, set: &LabelSet) -> u32 {
+        if let Some(id) = self.sets.get(set) {
+            return *id;
+        }
+        if self.sets.len() >= CACHED_SETS_MAX {
+            *self = Cache::default();
+        }
+        let id = self.sets.len() as u32;
+        self.bytes += set.as_bytes().len() + 64;
+        self.sets.insert(set.clone(), id);
+        id
+    }
+}
+
+impl RangeScan<'_> {
+    fn segment(
+        &mut self,
+        view: &dyn View,
+        segment: &SegmentInfo,
+        streams: &mut Streams<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), EvalError> {
+        let sequence = segment.key.sequence;
+        let selected = match Selected::open(view, segment, streams) {
+            Ok(Some(selected)) => selected,
+            Ok(None) => return Ok(()),
+            Err(e) => return view.damage().segment(sequence, e),
+        };
+        let mut rows: Vec<(u32, u32)> = (0u32..)
+            .zip(&selected.chunks)
+            .filter_map(|(i, c)| Some((i, selected.stream(c, self.span.0, self.span.1)?)))
+            .collect();
+        budget.stats.chunks_matched += rows.len() as u64;
+        if self.minutes && rows.iter().any(|(i, _)| selected.chunks[*i as usize].cells.is_some()) {
+            match tables(&selected) {
+                Ok((minutes, sets)) => {
+                    let counted = self.tables(&rows, &selected, &minutes, &sets, streams)?;
+                    rows.retain(|(i, _)| counted.binary_search(i).is_err());
+                }
+                // The columns hold the same truth.
+                Err(e) => view.damage().segment(sequence, e)?,
+            }
+        }
+        for block in selected.blocks(sequence, rows) {
+            self.block(view, &block, streams, budget)?;
+        }
+        self.check(streams, budget)
+    }
+
+    fn check(&self, streams: &Streams<'_>, budget: &Budget<'_>) -> Result<(), EvalError> {
+        budget.check(
+            self.sum.memory() + self.cache.bytes + self.buffers.memory() + streams.memory(),
+        )
+    }
+
+    /// Adds the rows that have a minute table; gives back their indices.
+    fn tables(
+        &mut self,
+        rows: &[(u32, u32)],
+        selected: &Selected,
+        minutes: &Minutes,
+        sets: &[LabelSet],
+        streams: &Streams<'_>,
+    ) -> Result<Vec<u32>, EvalError> {
+        let mut memo = Memo::new(sets.len());
+        let mut counted = Vec::with_capacity(rows.len());
+        for &(row, stream) in rows {
+            if selected.chunks[row as usize].cells.is_none() {
+                continue;
+            }
+            memo.start(stream);
+            self.cells(minutes.of(row as usize), sets, &mut memo, stream, streams)?;
+            counted.push(row);
+        }
+        Ok(counted)
+    }
+
+    fn cells(
+        &mut self,
+        cells: &[Cell],
+        sets: &[LabelSet],
+        memo: &mut Memo,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<(), EvalError> {
+        let (first, last) = self.span;
+        for cell in cells {
+            // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
+            let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
+            let Some(set) = sets.get(cell.metadata as usize) else {
+                continue;
+            };
+            if edge < first || edge > last {
+                continue;
+            }
+            let series = match memo.get(cell.metadata) {
+                Some(known) => known,
+                None => {
+                    let series = self.series(stream, set, streams)?;
+                    memo.put(cell.metadata, series);
+                    series
+                }
+            };
+            if let Some(series) = series {
+                self.sum
+                    .add_bucket(series, edge, u64::from(cell.entries), cell.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The series of a stream's entries with this metadata, when the line plays no part.
+    fn series(
+        &mut self,
+        stream: u32,
+        set: &LabelSet,
+        streams: &Streams<'_>,
+    ) -> Result<Option<SeriesId>, EvalError> {
+        let key = (stream, self.cache.set(set));
+        if let Some(series) = self.cache.series.get(&key) {
+            return Ok(*series);
+        }
+        let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
+        let metadata: Vec<(&str, &str)> = set.as_ref().iter().collect();
+        let entry = EntryView {
+            ts: 0,
+            line: b"",
+            stream: &labels,
+            metadata: &metadata,
+        };
+        let series = match self.pipeline.process(&entry) {
+            Some(outcome) => Some(self.sum.series(&outcome)?),
+            None => None,
+        };
+        self.cache.bytes += 32;
+        self.cache.series.insert(key, series);
+        Ok(series)
+    }
+
+    fn block(
+        &mut self,
+        view: &dyn View,
+        block: &Block,
+        streams: &Streams<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), EvalError> {
+        budget.cancel.check()?;
+        let entries: u64 = block.rows.iter().map(|r| u64::from(r.entries)).sum();
+        budget.stats.chunks_read += block.rows.len() as u64;
+        budget.stats.lines_processed += entries;
+        let loaded = match self.read {
+            Read::Times => self.load_times(block),
+            Read::Lines => self.load_lines(block),
+        };
+        if self.read == Read::Lines {
+            budget.stats.bytes_processed += self.buffers.scratch.lines.len() as u64;
+        }
+        match loaded {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(e) => return view.damage().block(block.sequence, block.offset(), e),
+        }
+        let metadata = std::mem::take(&mut self.buffers.metadata);
+        let mut memo = Memo::new(metadata.sets.len());
+        let dictionary = match self.read {
+            Read::Times => Dictionary::default(),
+            Read::Lines => Dictionary::new(metadata.sets.iter().map(|s| s.as_ref())),
+        };
+        for row in &block.rows {
+            let range = self.within(row.first as usize, row.entries as usize);
+            match self.read {
+                Read::Times => {
+                    self.add_times(range, &metadata.sets, &mut memo, row.stream, streams)?;
+                }
+                Read::Lines => self.add_lines(range, &dictionary, row.stream, streams)?,
+            }
+        }
+        drop(dictionary);
+        self.buffers.metadata = metadata;
+        self.check(streams, budget)
+    }
+
+    fn within(&self, first: usize, entries: usize) -> Range<usize> {
+        let end = self.span.1.saturating_add(1);
+        within(&self.buffers.scratch.times, first, entries, self.span.0, end)
+    }
+
+    fn load_times(&mut self, block: &Block) -> Result<bool, SegmentError> {
+        let header = self.buffers.header(block)?;
+        self.buffers.times(block, &header)?;
+        if self.lengths {
+            self.buffers.offsets(block, &header)?;
+        }
+        self.buffers.metadata(block, &header)?;
+        Ok(true)
+    }
+
+    /// False when no line can pass the first filter.
+    fn load_lines(&mut self, block: &Block) -> Result<bool, SegmentError> {
+        let header = self.buffers.header(block)?;
+        self.buffers.lines(block, &header)?;
+        if let Some(filter) = self.filter
+            && filter
+                .find_candidate(&self.buffers.scratch.lines, 0)
+                .is_none()
+        {
+            return Ok(false);
+        }
+        self.buffers.times(block, &header)?;
+        self.buffers.offsets(block, &header)?;
+        self.buffers.metadata(block, &header)?;
+        Ok(true)
+    }
+
+    fn add_times(
+        &mut self,
+        range: Range<usize>,
+        sets: &[LabelSet],
+        memo: &mut Memo,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<(), EvalError> {
+        memo.start(stream);
+        for entry in range {
+            let id = self.buffers.scratch.metadata[entry];
+            let series = match memo.get(id) {
+                Some(known) => known,
+                None => {
+                    let series = self.series(stream, &sets[id as usize], streams)?;
+                    memo.put(id, series);
+                    series
+                }
+            };
+            if let Some(series) = series {
+                let scratch = &self.buffers.scratch;
+                let len = if self.lengths {
+                    scratch.line_len(entry)
+                } else {
+                    0
+                };
+                self.sum.add(series, scratch.times[entry], len);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_lines(
+        &mut self,
+        range: Range<usize>,
+        dictionary: &Dictionary<'_>,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<(), EvalError> {
+        let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
+        let sum = &mut self.sum;
+        run_lines(
+            &mut self.buffers.scratch,
+            (&labels, dictionary),
+            range,
+            Direction::Forward,
+            (self.filter, &mut self.pipeline),
+            |_, ts, outcome| {
+                let series = sum.series(outcome)?;
+                sum.add(series, ts, outcome.line.len());
+                Ok(ControlFlow::Continue(()))
+            },
+        )
+    }
+
+    fn head(
+        &mut self,
+        view: &dyn View,
+        mut head: HeadPart,
+        streams: &Streams<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), EvalError> {
+        budget.stats.chunks_matched += head.snapshot.chunks.len() as u64;
+        let raw = std::mem::take(&mut head.snapshot.raw);
+        let sets = &head.snapshot.metadata;
+        let mut memo = Memo::new(sets.len());
+        let mut rest = Vec::new();
+        for (i, held) in head.snapshot.chunks.iter().enumerate() {
+            if self.minutes && held.chunk.cells.is_some() {
+                let stream = head.map[held.chunk.stream as usize];
+                memo.start(stream);
+                self.cells(head.snapshot.minutes.of(i), sets, &mut memo, stream, streams)?;
+            } else {
+                rest.push(i);
+            }
+        }
+        for block in head.blocks(rest.into_iter()) {
+            self.block(view, &block, streams, budget)?;
+        }
+        let dictionary = Dictionary::new(sets.iter().map(|s| s.as_ref()));
+        for run in raw {
+            budget.cancel.check()?;
+            budget.stats.lines_processed += run.times.len() as u64;
+            let stream = head.map[run.stream as usize];
+            self.raw(run, stream, sets, &dictionary, &mut memo, streams)?;
+        }
+        self.check(streams, budget)
+    }
+
+    fn raw(
+        &mut self,
+        run: RawRun,
+        stream: u32,
+        sets: &[LabelSet],
+        dictionary: &Dictionary<'_>,
+        memo: &mut Memo,
+        streams: &Streams<'_>,
+    ) -> Result<(), EvalError> {
+        let scratch = &mut self.buffers.scratch;
+        to_offsets(&run.lengths, &mut scratch.offsets);
+        scratch.times = run.times;
+        scratch.lines = run.lines;
+        scratch.metadata = run.ids;
+        let range = self.within(0, self.buffers.scratch.times.len());
+        match self.read {
+            Read::Times => self.add_times(range, sets, memo, stream, streams),
+            Read::Lines => self.add_lines(range, dictionary, stream, streams),
+        }
+    }
+}
+
+fn tables(selected: &Selected) -> Result<(Minutes, Vec<LabelSet>), SegmentError> {
+    let minutes = selected.reader.minutes(&selected.chunks)?;
+    Ok((minutes, selected.reader.metadata()?))
+}
+
+/// Series by metadata id, for the stream at hand: an array look-up an entry.
+struct Memo {
+    stream: Option<u32>,
+    round: u32,
+    known: Vec<(u32, Option<SeriesId>)>,
+}
+
+impl Memo {
+    fn new(sets: usize) -> Memo {
+        Memo {
+            stream: None,
+            round: 0,
+            known: vec![(0, None); sets],
+        }
+    }
+
+    fn start(&mut self, stream: u32) {
+        if self.stream != Some(stream) {
+            self.stream = Some(stream);
+            self.round += 1;
+        }
+    }
+
+    fn get(&self, id: u32) -> Option<Option<SeriesId>> {
+        let (round, series) = self.known[id as usize];
+        (round == self.round).then_some(series)
+    }
+
+    fn put(&mut self, id: u32, series: Option<SeriesId>) {
+        self.known[id as usize] = (self.round, series);
+    }
+}

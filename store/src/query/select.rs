@@ -1,0 +1,256 @@
+//! From matchers to the streams, blocks and head entries that a query has to look at.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use logql::eval::EvalError;
+use logql::matcher::{Matcher, all_match};
+use wire::{LabelSet, Labels};
+
+use super::View;
+use super::block::{Block, Place, Row};
+use crate::head;
+use crate::index::Index;
+use crate::segment::{Chunk, Reader, SegmentError};
+
+/// "Not selected" in a map from ordinals to streams.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The streams that satisfy a query's matchers, numbered in order of discovery: the same label set has the same
+/// number in the head and in all segments.
+#[derive(Debug)]
+pub(super) struct Streams<'q> {
+    matchers: &'q [Matcher],
+    index: &'q Index,
+    /// Ids in the index; `None` when it is not usable.
+    selected: Option<Vec<u32>>,
+    by_index_id: HashMap<u32, u32>,
+    by_labels: HashMap<Rc<LabelSet>, u32>,
+    sets: Vec<Rc<LabelSet>>,
+    bytes: usize,
+}
+
+impl<'q> Streams<'q> {
+    /// Asks the index.
+    pub(super) fn new(index: &'q Index, matchers: &'q [Matcher]) -> Streams<'q> {
+        let selected = index.select(matchers);
+        Streams {
+            matchers,
+            index,
+            bytes: selected.as_ref().map_or(0, |s| s.capacity() * 4),
+            selected,
+            by_index_id: HashMap::new(),
+            by_labels: HashMap::new(),
+            sets: Vec::new(),
+        }
+    }
+
+    /// Labels of a stream.
+    pub(super) fn labels(&self, stream: u32) -> &LabelSet {
+        &self.sets[stream as usize]
+    }
+
+    /// All streams so far.
+    pub(super) fn sets(&self) -> &[Rc<LabelSet>] {
+        &self.sets
+    }
+
+    /// Bytes held, about.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a label set satisfies the matchers.
+    pub(super) fn matches(&self, labels: Labels<'_>) -> bool {
+        if self.matchers.is_empty() {
+            return true;
+        }
+        let pairs: Vec<(&str, &str)> = labels.iter().collect();
+        all_match(self.matchers, &pairs)
+    }
+
+    /// The number of a stream.
+    pub(super) fn intern(&mut self, set: &LabelSet) -> u32 {
+        if let Some(number) = self.by_labels.get(set) {
+            return *number;
+        }
+        let number = self.sets.len() as u32;
+        let set = Rc::new(set.clone());
+        self.bytes += set.as_bytes().len() + 96;
+        self.sets.push(Rc::clone(&set));
+        self.by_labels.insert(set, number);
+        number
+    }
+
+    /// Streams of a segment by ordinal, [`NONE`] for those not selected, from the index alone.
+    pub(super) fn from_index(&mut self, segment: &super::SegmentInfo) -> Option<Vec<u32>> {
+        let selected = self.selected.take()?;
+        let map = self.map_ids(&selected, segment);
+        self.selected = Some(selected);
+        map
+    }
+
+    fn map_ids(&mut self, selected: &[u32], segment: &super::SegmentInfo) -> Option<Vec<u32>> {
+        let mut ids = self.index.segment(segment.key)?;
+        for id in &mut ids {
+            *id = match self.by_index_id.get(id) {
+                Some(number) => *number,
+                None => {
+                    let number = match selected.binary_search(id) {
+                        Ok(_) => self.intern(&self.index.labels(*id)?),
+                        Err(_) => NONE,
+                    };
+                    self.by_index_id.insert(*id, number);
+                    self.bytes += 16;
+                    number
+                }
+            };
+        }
+        Some(ids)
+    }
+
+    /// The same from the segment itself.
+    pub(super) fn from_segment(&mut self, reader: &Reader) -> Result<Vec<u32>, SegmentError> {
+        let sets = reader.streams()?;
+        let number = |set: &LabelSet| match self.matches(set.as_ref()) {
+            true => self.intern(set),
+            false => NONE,
+        };
+        Ok(sets.iter().map(number).collect())
+    }
+}
+
+/// An opened segment with what a query selects of it.
+pub(super) struct Selected {
+    /// The file.
+    pub(super) reader: Rc<Reader>,
+    /// Streams by ordinal.
+    pub(super) map: Vec<u32>,
+    /// All its chunk rows.
+    pub(super) chunks: Vec<Chunk>,
+}
+
+impl Selected {
+    /// Opens a segment, if it holds a selected stream.
+    pub(super) fn open(
+        view: &dyn View,
+        segment: &super::SegmentInfo,
+        streams: &mut Streams<'_>,
+    ) -> Result<Option<Selected>, SegmentError> {
+        let known = streams.from_index(segment);
+        if known
+            .as_ref()
+            .is_some_and(|m| m.iter().all(|s| *s == NONE))
+        {
+            return Ok(None);
+        }
+        let reader = view.open(segment)?;
+        let map = match known {
+            Some(map) if map.len() == reader.summary().streams as usize => map,
+            _ => streams.from_segment(&reader)?,
+        };
+        let chunks = reader.chunks()?;
+        Ok(Some(Selected {
+            reader: Rc::new(reader),
+            map,
+            chunks,
+        }))
+    }
+
+    /// The stream of a row, if it is selected and touches `start..=end`.
+    pub(super) fn stream(&self, chunk: &Chunk, start: i64, end: i64) -> Option<u32> {
+        if chunk.max_ts < start || chunk.min_ts > end {
+            return None;
+        }
+        self.map
+            .get(chunk.stream as usize)
+            .copied()
+            .filter(|s| *s != NONE)
+    }
+
+    /// The blocks of these rows (indices into `chunks`, with their streams).
+    pub(super) fn blocks(&self, sequence: u64, mut rows: Vec<(u32, u32)>) -> Vec<Block> {
+        let offset = |row: u32| self.chunks[row as usize].block_offset;
+        rows.sort_by_key(|(row, _)| offset(*row));
+        rows.chunk_by(|a, b| offset(a.0) == offset(b.0))
+            .map(|same| Block {
+                place: Place::File(Rc::clone(&self.reader), offset(same[0].0)),
+                sequence,
+                rows: same
+                    .iter()
+                    .map(|(row, stream)| row_of(&self.chunks[*row as usize], *stream, *row))
+                    .collect(),
+            })
+            .collect()
+    }
+}
+
+fn row_of(chunk: &Chunk, stream: u32, ordinal: u32) -> Row {
+    Row {
+        stream,
+        first: chunk.first,
+        entries: chunk.entries,
+        ordinal,
+        min_ts: chunk.min_ts,
+        max_ts: chunk.max_ts,
+    }
+}
+
+/// The head's part of a query.
+#[derive(Debug, Default)]
+pub(super) struct HeadPart {
+    /// What the head gave.
+    pub(super) snapshot: head::Snapshot,
+    /// Numbers of the snapshot's streams.
+    pub(super) map: Vec<u32>,
+}
+
+impl HeadPart {
+    /// Takes the snapshot. It must come before the list of segments, so that an entry that is flushed in between is
+    /// seen here and its segment is not.
+    pub(super) fn take(
+        view: &dyn View,
+        streams: &mut Streams<'_>,
+        (start, end): (i64, i64),
+        lines: bool,
+        budget: usize,
+    ) -> Result<HeadPart, EvalError> {
+        let mut select = |labels: Labels<'_>| streams.matches(labels);
+        let snapshot = view
+            .head(&mut head::Want {
+                select: &mut select,
+                start,
+                end,
+                lines,
+                budget,
+            })
+            .map_err(|e| {
+                EvalError::Limit(format!(
+                    "query needs {} bytes of unflushed entries, more than its memory ({budget} bytes, query_memory) \
+                     allows",
+                    e.needed
+                ))
+            })?;
+        let map = snapshot.streams.iter().map(|s| streams.intern(s)).collect();
+        Ok(HeadPart { snapshot, map })
+    }
+
+    /// The blocks of these chunks (indices into the snapshot's).
+    pub(super) fn blocks(&self, chunks: impl Iterator<Item = usize>) -> Vec<Block> {
+        let mut blocks: HashMap<*const u8, Block> = HashMap::new();
+        for i in chunks {
+            let held = &self.snapshot.chunks[i];
+            let stream = self.map[held.chunk.stream as usize];
+            blocks
+                .entry(held.block.as_ptr())
+                .or_insert_with(|| Block {
+                    place: Place::Memory(held.block.clone()),
+                    sequence: held.sequence,
+                    rows: Vec::new(),
+                })
+                .rows
+                .push(row_of(&held.chunk, stream, i as u32));
+        }
+        blocks.into_values().collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! The first `limit` entries of a log query, kept while chunks arrive in about the right order.
+//!
+//! Order of an answer (it is Loki's): time in the direction asked; at one instant the label-set text, rising in both
+//! directions; within one label set arrival order, reversed for `backward`.
+
+
+use logql::eval::EvalError;
+use logql::pipeline::Outcome;
+use logql::plan::Direction;
+use logql::value::{LogEntry, Logs};
+
+use super::budget::Budget;
+use super::labels::LabelSets;
+
+/// Where an entry stands among entries of its stream with the same timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Arrival {
+    /// The flush it came with; the head comes after all of them.
+    pub(super) sequence: u64,
+    /// Chunk within the flush.
+    pub(super) chunk: u32,
+    /// Entry within the chunk.
+    pub(super) entry: u32,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ts: i64,
+    labels: u32,
+    arrival: Arrival,
+    line: Vec<u8>,
+}
+
+/// Collects entries and forgets those beyond the limit.
+#[derive(Debug)]
+pub(super) struct Top {
+    direction: Direction,
+    limit: usize,
+    kept: Vec<Kept>,
+    labels: LabelSets,
+    line_bytes: usize,
+    /// Time of the last entry of the answer, once there are `limit`.
+    threshold: Option<i64>,
+    trim_at: usize,
+}
+
+impl Top {
+    /// An empty collection of at most `limit` entries.
+    pub(super) fn new(limit: usize, direction: Direction) -> Top {
+        Top {
+            direction,
+            limit,
+            kept: Vec::new(),
+            labels: LabelSets::default(),
+            line_bytes: 0,
+            threshold: None,
+            trim_at: limit,
+        }
+    }
+
+    /// Whether an entry at `ts` may still be part of the answer.
+    pub(super) fn wants(&self, ts: i64) -> bool {
+        match (self.threshold, self.direction) {
+            _ if self.limit == 0 => false,
+            (None, _) => true,
+            (Some(t), Direction::Backward) => ts >= t,
+            (Some(t), Direction::Forward) => ts <= t,
+        }
+    }
+
+    /// The part of `start..end` in which entries may still be part of the answer.
+    pub(super) fn cut(&self, start: i64, end: i64) -> (i64, i64) {
+        match (self.threshold, self.direction) {
+            (None, _) => (start, end),
+            (Some(t), Direction::Backward) => (start.max(t), end),
+            (Some(t), Direction::Forward) => (start, end.min(t.saturating_add(1))),
+        }
+    }
+
+    /// Takes an entry that [`Top::wants`].
+    pub(super) fn push(
+        &mut self,
+        ts: i64,
+        arrival: Arrival,
+        outcome: &Outcome<'_>,
+        budget: &Budget<'_>,
+    ) -> Result<(), EvalError> {
+        let labels = self.labels.intern(outcome.labels);
+        self.line_bytes += outcome.line.len();
+        self.kept.push(Kept {
+            ts,
+            labels,
+            arrival,
+            line: outcome.line.to_vec(),
+        });
+        let crowded = self.labels.len() > 2 * self.kept.len() + 1024;
+        if self.kept.len() >= self.trim_at || crowded || self.memory() > budget.memory {
+            self.trim();
+            budget.check(self.memory())?;
+        }
+        Ok(())
+    }
+
+    /// Bytes held, about.
+    pub(super) fn memory(&self) -> usize {
+        self.line_bytes + self.kept.len() * (size_of::<Kept>() + 16) + self.labels.memory()
+    }
+
+    fn trim(&mut self) {
+        self.sort();
+        self.kept.truncate(self.limit);
+        if self.kept.len() == self.limit {
+            self.threshold = self.kept.last().map(|k| k.ts);
+        }
+        self.trim_at = self.limit + (self.limit / 2).max(64);
+        self.line_bytes = self.kept.iter().map(|k| k.line.len()).sum();
+        if self.labels.len() > 2 * self.kept.len() {
+            self.labels
+                .retain(self.kept.iter_mut().map(|k| &mut k.labels));
+        }
+    }
+
+    fn sort(&mut self) {
+        let (labels, direction) = (&self.labels, self.direction);
+        self.kept.sort_unstable_by(|a, b| {
+            let by_labels = || labels.compare(a.labels, b.labels);
+            match direction {
+                Direction::Forward => (a.ts.cmp(&b.ts))
+                    .then_with(by_labels)
+                    .then_with(|| a.arrival.cmp(&b.arrival)),
+                Direction::Backward => (b.ts.cmp(&a.ts))
+                    .then_with(by_labels)
+                    .then_with(|| b.arrival.cmp(&a.arrival)),
+            }
+        });
+    }
+
+    /// The answer.
+    pub(super) fn finish(mut self) -> Logs {
+        self.trim();
+        self.labels
+            .retain(self.kept.iter_mut().map(|k| &mut k.labels));
+        Logs {
+            label_sets: self.labels.into_sets(),
+            entries: self
+                .kept
+                .into_iter()
+                .map(|k| LogEntry {
+                    ts: k.ts,
+                    line: k.line,
+                    labels: k.labels,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "top_tests.rs"]
+mod tests;

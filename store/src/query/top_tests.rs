@@ -1,0 +1,133 @@
+use std::time::{Duration, Instant};
+
+use logql::pipeline::Category;
+
+use super::*;
+use crate::api::{Cancel, QueryStats};
+
+fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
+    Budget {
+        memory,
+        cancel,
+        stats: QueryStats::default(),
+    }
+}
+
+fn cancel() -> Cancel {
+    Cancel::at(Instant::now() + Duration::from_secs(3600))
+}
+
+/// Entries `(ts, pod, arrival)`; `want` are the arrivals of the answer.
+fn check(direction: Direction, limit: usize, entries: &[(i64, &str, u32)], want: &[u32]) {
+    let cancel = cancel();
+    let budget = budget(&cancel, 1 << 20);
+    let mut top = Top::new(limit, direction);
+    for (ts, pod, arrival) in entries {
+        let labels = [("pod", *pod, Category::Stream)];
+        let line = arrival.to_string();
+        let outcome = Outcome {
+            line: line.as_bytes(),
+            labels: &labels,
+        };
+        let arrival = Arrival {
+            sequence: 1,
+            chunk: 0,
+            entry: *arrival,
+        };
+        if top.wants(*ts) {
+            top.push(*ts, arrival, &outcome, &budget).unwrap();
+        }
+    }
+    let logs = top.finish();
+    let got: Vec<u32> = logs
+        .entries
+        .iter()
+        .map(|e| std::str::from_utf8(&e.line).unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(got, want, "{direction:?} limit {limit}");
+    let mut used: Vec<u32> = logs.entries.iter().map(|e| e.labels).collect();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), logs.label_sets.len(), "no unused label set");
+}
+
+#[test]
+fn order_is_lokis() {
+    let entries = [
+        (1, "b", 0),
+        (1, "a", 1),
+        (1, "b", 2),
+        (2, "a", 3),
+        (2, "a", 4),
+        (0, "c", 5),
+    ];
+    check(Direction::Forward, 10, &entries, &[5, 1, 0, 2, 3, 4]);
+    check(Direction::Backward, 10, &entries, &[4, 3, 1, 2, 0, 5]);
+    check(Direction::Forward, 3, &entries, &[5, 1, 0]);
+    check(Direction::Backward, 3, &entries, &[4, 3, 1]);
+    check(Direction::Backward, 4, &entries, &[4, 3, 1, 2]);
+    check(Direction::Backward, 0, &entries, &[]);
+    check(Direction::Forward, 5, &[], &[]);
+}
+
+#[test]
+fn far_more_entries_than_the_limit() {
+    let many: Vec<(i64, &str, u32)> = (0..5_000)
+        .map(|n: u32| (i64::from(n * 7 % 5_000), ["a", "b"][n as usize % 2], n))
+        .collect();
+    let mut sorted = many.clone();
+    sorted.sort_by_key(|e| e.0);
+    let forward: Vec<u32> = sorted.iter().map(|e| e.2).take(100).collect();
+    check(Direction::Forward, 100, &many, &forward);
+    let backward: Vec<u32> = sorted.iter().rev().map(|e| e.2).take(100).collect();
+    check(Direction::Backward, 100, &many, &backward);
+}
+
+#[test]
+fn memory_is_bounded_and_the_error_names_the_limit() {
+    let cancel = cancel();
+    let budget = budget(&cancel, 10_000);
+    let mut top = Top::new(100, Direction::Backward);
+    let line = [b'x'; 1_000];
+    let labels = [("pod", "a", Category::Stream)];
+    let mut push = |ts: i64, line: &[u8]| {
+        let arrival = Arrival {
+            sequence: 0,
+            chunk: 0,
+            entry: ts as u32,
+        };
+        let outcome = Outcome {
+            line,
+            labels: &labels,
+        };
+        top.push(ts, arrival, &outcome, &budget)
+    };
+    let failed = (0..20).map(|ts| push(ts, &line)).find(Result::is_err);
+    let Some(Err(EvalError::Limit(text))) = failed else {
+        panic!("no limit error");
+    };
+    assert!(text.contains("10000 bytes"), "{text}");
+}
+
+#[test]
+fn label_sets_of_forgotten_entries_are_dropped() {
+    let cancel = cancel();
+    let budget = budget(&cancel, 4 << 20);
+    let mut top = Top::new(10, Direction::Forward);
+    for n in 0..50_000u32 {
+        let id = format!("trace-{n}");
+        let labels = [("trace_id", id.as_str(), Category::Metadata)];
+        let outcome = Outcome {
+            line: b"",
+            labels: &labels,
+        };
+        let arrival = Arrival {
+            sequence: 0,
+            chunk: 0,
+            entry: n,
+        };
+        top.push(5, arrival, &outcome, &budget).unwrap();
+        assert!(top.labels.len() < 3_000);
+    }
+    assert_eq!(top.finish().entries.len(), 10);
+}
