@@ -180,7 +180,8 @@ async fn live(
     let stats = Arc::new(agent::stats::Stats::default());
     let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
     let (sink, mut agent_ended) = LocalSink::new(store.clone());
-    agent::start(agent_config(config, stats), sink, stopped.clone())
+    let agent = agent_config(config, stats);
+    agent::start(agent, move || sink, ended(stopped.clone()))
         .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
