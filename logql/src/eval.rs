@@ -1,8 +1,19 @@
 //! Evaluation: vector operations over leaves that somebody else computes.
 
-use crate::pipeline::Outcome;
-use crate::plan::{Direction, LogLeaf, RangeLeaf, Steps};
-use crate::value::{Logs, Matrix};
+mod accumulate;
+#[cfg(test)]
+mod accumulate_tests;
+mod aggregate;
+pub(crate) mod arithmetic;
+mod binary;
+#[cfg(test)]
+mod tests;
+
+pub use accumulate::{Accumulator, SeriesId};
+
+use crate::ast::Grouping;
+use crate::plan::{Direction, LogLeaf, MetricPlan, Node, RangeLeaf, Steps};
+use crate::value::{Logs, Matrix, Series, SeriesLabels, Value};
 
 /// Why a query failed while running. HTTP statuses are the caller's business.
 #[derive(Debug)]
@@ -19,6 +30,28 @@ pub enum EvalError {
     Cancelled,
     /// The data could not be read.
     Storage(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl std::fmt::Display for EvalError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EvalError::Bad(text) | EvalError::Execution(text) | EvalError::Limit(text) => {
+                f.write_str(text)
+            }
+            EvalError::Timeout => f.write_str("the query's deadline passed"),
+            EvalError::Cancelled => f.write_str("the client went away"),
+            EvalError::Storage(_) => f.write_str("the data could not be read"),
+        }
+    }
+}
+
+impl std::error::Error for EvalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            EvalError::Storage(error) => Some(&**error),
+            _ => None,
+        }
+    }
 }
 
 /// The leaf work, over one node's data. A later implementation asks peers and merges.
@@ -42,78 +75,93 @@ pub trait Leaf {
     fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError>;
 }
 
-/// Names a series inside one [`Accumulator`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SeriesId(pub u32);
-
-/// Computes a range aggregation from entries given in any order of streams (within a stream in time order when
-/// [`Needs::Value`](crate::plan::Needs::Value)). Memory is series x steps, bounded by `budget`.
-#[derive(Debug)]
-pub struct Accumulator<'p> {
-    _leaf: &'p RangeLeaf,
-}
-
-impl<'p> Accumulator<'p> {
-    /// An empty accumulator that may use `budget` bytes and hold `max_series` series.
-    #[must_use]
-    pub fn new(_leaf: &'p RangeLeaf, _steps: Steps, _max_series: usize, _budget: usize) -> Self {
-        unimplemented!()
-    }
-    /// The series that an entry with these output labels belongs to (grouping applied). Callers cache it per
-    /// (stream, metadata) when the pipeline sets no labels.
-    ///
-    /// # Errors
-    /// [`EvalError::Bad`] over `max_series`, [`EvalError::Limit`] over the budget, and pipeline errors.
-    pub fn series(&mut self, _outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
-        unimplemented!()
-    }
-    /// Adds one entry. `len` is the line's length in bytes.
-    pub fn add(&mut self, _series: SeriesId, _ts: i64, _len: usize) {
-        unimplemented!()
-    }
-    /// Adds all entries of a bucket `(edge - bucket, edge]`, when [`RangeLeaf::aligned_to`] said so.
-    pub fn add_bucket(&mut self, _series: SeriesId, _edge: i64, _entries: u64, _bytes: u64) {
-        unimplemented!()
-    }
-    /// Adds what another worker collected for the same leaf.
-    ///
-    /// # Errors
-    /// As [`Accumulator::series`].
-    pub fn merge(&mut self, _other: Accumulator<'p>) -> Result<(), EvalError> {
-        unimplemented!()
-    }
-    /// The result.
-    #[must_use]
-    pub fn finish(self) -> Matrix {
-        unimplemented!()
-    }
-    /// Bytes in use, for the query's budget.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        unimplemented!()
-    }
-}
-
-/// Evaluates a metric query at every step.
+/// Evaluates a metric query at every step. The answer is a matrix, in label order.
 ///
 /// # Errors
 /// See [`EvalError`].
-pub fn metric_range(
-    _plan: &crate::plan::MetricPlan,
-    _steps: Steps,
-    _leaf: &dyn Leaf,
-) -> Result<crate::value::Value, EvalError> {
-    unimplemented!()
+pub fn metric_range(plan: &MetricPlan, steps: Steps, leaf: &dyn Leaf) -> Result<Value, EvalError> {
+    let mut matrix = evaluate(&plan.root, steps, leaf)?;
+    matrix.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(matrix))
 }
 
 /// Evaluates a metric query at one instant: a vector or a scalar.
 ///
 /// # Errors
 /// See [`EvalError`].
-pub fn metric_instant(
-    _plan: &crate::plan::MetricPlan,
-    _time: i64,
-    _leaf: &dyn Leaf,
-) -> Result<crate::value::Value, EvalError> {
-    unimplemented!()
+pub fn metric_instant(plan: &MetricPlan, time: i64, leaf: &dyn Leaf) -> Result<Value, EvalError> {
+    if let Node::Literal(value) = plan.root {
+        return Ok(Value::Scalar(time, value));
+    }
+    let steps = Steps {
+        start: time,
+        end: time,
+        step: 1,
+    };
+    let matrix = evaluate(&plan.root, steps, leaf)?;
+    let mut vector: Vec<(SeriesLabels, i64, f64)> = matrix
+        .series
+        .into_iter()
+        .filter_map(|series| {
+            let (at, value) = *series.points.first()?;
+            Some((series.labels, at, value))
+        })
+        .collect();
+    if !plan.sorted {
+        vector.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    Ok(Value::Vector(vector))
+}
+
+/// The matrix of a node. The tree's height is bounded by the parser.
+fn evaluate(node: &Node, steps: Steps, leaf: &dyn Leaf) -> Result<Matrix, EvalError> {
+    match node {
+        Node::Leaf(range) => leaf.range(range, steps),
+        Node::Literal(value) | Node::VectorOf(value) => Ok(constant(*value, steps)),
+        Node::Aggregate {
+            op,
+            grouping,
+            inner,
+        } => {
+            let inner = evaluate(inner, steps, leaf)?;
+            Ok(aggregate::aggregate(*op, grouping, inner, steps))
+        }
+        Node::Binary(binary) => match (&binary.left, &binary.right) {
+            (Node::Literal(left), right) => {
+                let right = evaluate(right, steps, leaf)?;
+                Ok(binary::with_scalar(binary, right, *left, true))
+            }
+            (left, Node::Literal(right)) => {
+                let left = evaluate(left, steps, leaf)?;
+                Ok(binary::with_scalar(binary, left, *right, false))
+            }
+            (left, right) => {
+                let left = evaluate(left, steps, leaf)?;
+                let right = evaluate(right, steps, leaf)?;
+                binary::vectors(binary, left, right, steps)
+            }
+        },
+    }
+}
+
+/// One series without labels, with a point at every step.
+fn constant(value: f64, steps: Steps) -> Matrix {
+    let points = (0..steps.count()).map(|i| (steps.at(i), value)).collect();
+    let series = Series {
+        labels: SeriesLabels::new(),
+        points,
+    };
+    Matrix {
+        series: vec![series],
+    }
+}
+
+/// Whether a grouping keeps a label.
+fn keeps(grouping: &Grouping, name: &str) -> bool {
+    let named = grouping.names.iter().any(|n| n == name);
+    if grouping.without {
+        !named && name != "__name__"
+    } else {
+        named
+    }
 }

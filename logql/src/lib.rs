@@ -11,11 +11,19 @@
 //! pairs; parsing is bounded in depth and length; every parse error has a position.
 #![forbid(unsafe_code)]
 
+mod ast;
+mod error;
 pub mod eval;
+pub mod format;
 pub mod level;
+mod lexer;
 pub mod matcher;
+mod parser;
+mod pattern;
 pub mod pipeline;
 pub mod plan;
+mod print;
+mod regexes;
 pub mod value;
 
 /// Label pairs, names in byte order.
@@ -40,14 +48,16 @@ impl std::error::Error for ParseError {}
 ///
 /// # Errors
 /// [`ParseError`] with Loki's text.
-pub fn parse(_query: &str) -> Result<plan::Plan, ParseError> {
-    unimplemented!()
+pub fn parse(query: &str) -> Result<plan::Plan, ParseError> {
+    let expr = parser::parse(query)?;
+    parser::check(&expr)?;
+    plan::plan(&expr)
 }
 
 /// Parses a bare selector, as the label and series endpoints take it. `{}` and the empty string give no matchers.
 ///
 /// # Errors
 /// [`ParseError`]; a pipeline or metric gives `only label matchers are supported`.
-pub fn parse_matchers(_query: &str) -> Result<Vec<matcher::Matcher>, ParseError> {
-    unimplemented!()
+pub fn parse_matchers(query: &str) -> Result<Vec<matcher::Matcher>, ParseError> {
+    parser::parse_selector(query)
 }

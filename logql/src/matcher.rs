@@ -1,5 +1,9 @@
 //! Label matchers of a stream selector.
 
+use regex::bytes::Regex;
+
+use crate::regexes::{Anchors, Budget, translate};
+
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -13,37 +17,119 @@ pub enum MatchOp {
     NotRegex,
 }
 
+impl MatchOp {
+    /// The operator as written.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex => "=~",
+            MatchOp::NotRegex => "!~",
+        }
+    }
+}
+
 /// One matcher, its regex compiled.
 #[derive(Debug, Clone)]
 pub struct Matcher {
-    // owner: the logql crate; fields are private
+    name: String,
+    op: MatchOp,
+    value: String,
+    /// Present for the two regex operators.
+    regex: Option<Regex>,
 }
 
 impl Matcher {
+    /// Compiles a matcher of a selector, `drop` or `keep`: the whole value must match, a dot matches newline.
+    pub(crate) fn new(
+        name: String,
+        op: MatchOp,
+        value: String,
+        budget: &mut Budget,
+    ) -> Result<Self, String> {
+        Self::anchored(name, op, value, "(?s:", budget)
+    }
+
+    /// Compiles a matcher of a label filter, where a dot does not match newline.
+    pub(crate) fn of_filter(
+        name: String,
+        op: MatchOp,
+        value: String,
+        budget: &mut Budget,
+    ) -> Result<Self, String> {
+        Self::anchored(name, op, value, "(?:", budget)
+    }
+
+    fn anchored(
+        name: String,
+        op: MatchOp,
+        value: String,
+        group: &str,
+        budget: &mut Budget,
+    ) -> Result<Self, String> {
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => {
+                let translated = translate(&value, Anchors::Text)?;
+                Some(budget.compile(&format!("^{group}{translated})$"))?)
+            }
+        };
+        Ok(Matcher {
+            name,
+            op,
+            value,
+            regex,
+        })
+    }
+
     /// The label's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        unimplemented!()
+        &self.name
     }
+
     /// The operator.
     #[must_use]
     pub fn op(&self) -> MatchOp {
-        unimplemented!()
+        self.op
     }
+
     /// The value or regex as written.
     #[must_use]
     pub fn value(&self) -> &str {
-        unimplemented!()
+        &self.value
     }
+
     /// Whether `value` (empty for a missing label) satisfies the matcher.
     #[must_use]
-    pub fn matches(&self, _value: &str) -> bool {
-        unimplemented!()
+    pub fn matches(&self, value: &str) -> bool {
+        let regex = |value: &str| {
+            self.regex
+                .as_ref()
+                .is_some_and(|r| r.is_match(value.as_bytes()))
+        };
+        match self.op {
+            MatchOp::Equal => self.value == value,
+            MatchOp::NotEqual => self.value != value,
+            MatchOp::Regex => regex(value),
+            MatchOp::NotRegex => !regex(value),
+        }
     }
 }
 
 /// Whether a stream's labels satisfy all matchers; a missing label is the empty string.
 #[must_use]
-pub fn all_match(_matchers: &[Matcher], _labels: crate::Pairs<'_>) -> bool {
-    unimplemented!()
+pub fn all_match(matchers: &[Matcher], labels: crate::Pairs<'_>) -> bool {
+    matchers
+        .iter()
+        .all(|m| m.matches(value_of(labels, m.name())))
+}
+
+/// The value of a label, empty if it is missing.
+pub(crate) fn value_of<'a>(labels: crate::Pairs<'a>, name: &str) -> &'a str {
+    labels
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map_or("", |(_, value)| value)
 }

@@ -1,0 +1,39 @@
+//! Parse errors in Loki's words.
+
+use crate::ParseError;
+use crate::lexer::Token;
+
+/// A message at a position; none is shown when line and column are both 0.
+pub(crate) fn at((line, col): (u32, u32), message: &str) -> ParseError {
+    let message = if (line, col) == (0, 0) {
+        format!("parse error : {message}")
+    } else {
+        format!("parse error at line {line}, col {col}: {message}")
+    };
+    ParseError { message }
+}
+
+/// A message without a position.
+pub(crate) fn plain(message: impl AsRef<str>) -> ParseError {
+    at((0, 0), message.as_ref())
+}
+
+/// A bound of the language was met.
+pub(crate) fn limit(message: impl AsRef<str>) -> ParseError {
+    plain(message)
+}
+
+/// A token that cannot stand where it does. Up to four tokens that could are listed.
+pub(crate) fn unexpected(token: &Token, expecting: &[&str]) -> ParseError {
+    let mut message = format!("syntax error: unexpected {}", token.tok.name());
+    if !expecting.is_empty() {
+        message.push_str(", expecting ");
+        message.push_str(&expecting.join(" or "));
+    }
+    at((token.line, token.col), &message)
+}
+
+/// A part of the language that parses, but is not evaluated yet.
+pub(crate) fn unsupported(what: &str) -> ParseError {
+    plain(format!("{what} is not supported yet"))
+}

@@ -1,0 +1,435 @@
+//! Go's ways of writing and reading numbers, durations and strings, where they show through in Loki's answers
+//! (logql.md section 16).
+
+use std::fmt::Write as _;
+
+/// A sample value: the shortest decimal that reads back the same, never an exponent; `NaN`, `+Inf`, `-Inf`, `-0`.
+#[must_use]
+pub fn sample_value(value: f64) -> String {
+    let mut out = String::new();
+    write_sample_value(&mut out, value);
+    out
+}
+
+/// As [`sample_value`], appended to a buffer.
+pub fn write_sample_value(out: &mut String, value: f64) {
+    let result = if value.is_nan() {
+        out.write_str("NaN")
+    } else if value.is_infinite() {
+        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    } else {
+        write!(out, "{value}")
+    };
+    result.expect("writing to a String cannot fail");
+}
+
+/// Go's `%v` of a float: shortest digits, as an exponent when the decimal exponent is below -4 or above 5
+/// (of 21 and more for Go itself; Loki's printer goes through `%v` with six digits' worth of plain notation).
+#[must_use]
+pub fn go_v(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return sample_value(value);
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..=5).contains(&exponent) {
+        return sample_value(value);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// Go's `strconv.Quote` of bytes: double quotes, Go escapes; invalid bytes as `\xff`.
+#[must_use]
+pub fn quote(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            quote_char(&mut out, c);
+        }
+        for byte in chunk.invalid() {
+            push_hex(&mut out, u32::from(*byte), "\\x", 2);
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn quote_char(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\u{7}' => out.push_str("\\a"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{b}' => out.push_str("\\v"),
+        ' '..='~' => out.push(c),
+        _ if c < ' ' || c == '\u{7f}' => push_hex(out, c as u32, "\\x", 2),
+        _ if printable(c) => out.push(c),
+        _ if (c as u32) < 0x1_0000 => push_hex(out, c as u32, "\\u", 4),
+        _ => push_hex(out, c as u32, "\\U", 8),
+    }
+}
+
+fn push_hex(out: &mut String, value: u32, prefix: &str, width: usize) {
+    out.push_str(prefix);
+    write!(out, "{value:0width$x}").expect("writing to a String cannot fail");
+}
+
+/// Whether Go prints a character as it is. The second character of a string is asked about, because Rust escapes a
+/// leading combining mark, which Go prints.
+fn printable(c: char) -> bool {
+    let mut text = String::from("a");
+    text.push(c);
+    text.escape_debug().nth(1) == Some(c)
+}
+
+/// A label set as Loki prints it: `{a="1", b="2"}`. Names that are not plain identifiers are quoted.
+pub fn label_set<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = String::from("{");
+    for (i, (name, value)) in pairs.into_iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(&label_name(name));
+        out.push('=');
+        out.push_str(&quote(value.as_bytes()));
+    }
+    out.push('}');
+    out
+}
+
+/// A label name as printed: quoted unless `[A-Za-z_][A-Za-z0-9_]*`.
+#[must_use]
+pub fn label_name(name: &str) -> String {
+    let mut bytes = name.bytes();
+    let head = bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if head && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        name.to_owned()
+    } else {
+        quote(name.as_bytes())
+    }
+}
+
+/// Go's `strconv.ParseFloat(text, 64)`.
+///
+/// # Errors
+/// Go's text.
+pub fn parse_float(text: &str) -> Result<f64, String> {
+    let fail = |why: &str| {
+        Err(format!(
+            "strconv.ParseFloat: parsing {}: {why}",
+            quote(text.as_bytes())
+        ))
+    };
+    let Some(value) = read_float(text) else {
+        return fail("invalid syntax");
+    };
+    if value.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
+        return fail("value out of range");
+    }
+    Ok(value)
+}
+
+fn read_float(text: &str) -> Option<f64> {
+    let (negative, body) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = body.to_ascii_lowercase();
+    let value = match lower.as_str() {
+        "inf" | "infinity" => f64::INFINITY,
+        "nan" => f64::NAN,
+        _ => {
+            let plain = drop_separators(&lower)?;
+            match plain.strip_prefix("0x") {
+                Some(hex) => read_hex_float(hex)?,
+                None if plain
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) =>
+                {
+                    plain.parse().ok()?
+                }
+                None => return None,
+            }
+        }
+    };
+    Some(if negative { -value } else { value })
+}
+
+/// Removes single `_` between digits; anything else with `_` is no number.
+fn drop_separators(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    for (i, b) in bytes.iter().enumerate() {
+        let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
+        if *b == b'_' && !(i > 0 && digit(bytes.get(i - 1)) && digit(bytes.get(i + 1))) {
+            return None;
+        }
+    }
+    Some(text.replace('_', ""))
+}
+
+fn read_hex_float(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once('p')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for c in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let digits = i32::try_from(fraction.len()).ok()?;
+    let scale = exponent.saturating_sub(digits.saturating_mul(4));
+    Some(value * 2f64.powi(scale))
+}
+
+/// Nanoseconds of the Prometheus units, largest first.
+const PROMETHEUS_UNITS: [(&str, u64); 7] = [
+    ("y", 365 * 86_400_000_000_000),
+    ("w", 7 * 86_400_000_000_000),
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+];
+
+/// A Prometheus duration (`1h30m`, `0`) in nanoseconds.
+///
+/// # Errors
+/// Prometheus' text.
+pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
+    let quoted = || quote(text.as_bytes());
+    match text {
+        "0" => return Ok(0),
+        "" => return Err("empty duration string".to_owned()),
+        _ => {}
+    }
+    let mut rest = text;
+    let mut total: u64 = 0;
+    let mut rank = 0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return Err(format!("not a valid duration string: {}", quoted()));
+        }
+        let (number, tail) = rest.split_at(digits);
+        let unit_len = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
+        let (unit, tail) = tail.split_at(unit_len);
+        if unit.is_empty() {
+            return Err(format!("not a valid duration string: {}", quoted()));
+        }
+        let Some(at) = PROMETHEUS_UNITS.iter().position(|(name, _)| *name == unit) else {
+            return Err(format!(
+                "unknown unit {} in duration {}",
+                quote(unit.as_bytes()),
+                quoted()
+            ));
+        };
+        if at < rank {
+            return Err(format!("not a valid duration string: {}", quoted()));
+        }
+        rank = at + 1;
+        total = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(PROMETHEUS_UNITS[at].1))
+            .and_then(|ns| ns.checked_add(total))
+            .filter(|ns| *ns <= i64::MAX as u64)
+            .ok_or("duration out of range")?;
+        rest = tail;
+    }
+    Ok(total as i64)
+}
+
+/// Go's `time.ParseDuration`, in nanoseconds.
+///
+/// # Errors
+/// Go's text.
+pub fn parse_go_duration(text: &str) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
+    let (negative, body) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if body == "0" {
+        return Ok(0);
+    }
+    if body.is_empty() {
+        return Err(invalid());
+    }
+    let mut rest = body;
+    let mut total: f64 = 0.0;
+    let mut exact: i128 = 0;
+    while !rest.is_empty() {
+        let len = rest
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || *b == b'.')
+            .count();
+        let (number, tail) = rest.split_at(len);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return Err(invalid());
+        }
+        let unit_len = tail
+            .bytes()
+            .take_while(|b| !b.is_ascii_digit() && *b != b'.')
+            .count();
+        let (unit, tail) = tail.split_at(unit_len);
+        let scale = go_unit(unit, text)?;
+        if !whole.is_empty() {
+            let n: i128 = whole.parse().map_err(|_| invalid())?;
+            exact = exact.saturating_add(n.saturating_mul(i128::from(scale)));
+        }
+        if !fraction.is_empty() {
+            let part: f64 = format!("0.{fraction}").parse().map_err(|_| invalid())?;
+            total += (part * scale as f64 + 1e-6).floor();
+        }
+        rest = tail;
+    }
+    let sum = exact.saturating_add(total as i128);
+    let sum = if negative { -sum } else { sum };
+    i64::try_from(sum).map_err(|_| invalid())
+}
+
+fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
+    Ok(match unit {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "" => {
+            return Err(format!(
+                "time: missing unit in duration {}",
+                quote(text.as_bytes())
+            ));
+        }
+        _ => {
+            return Err(format!(
+                "time: unknown unit {} in duration {}",
+                quote(unit.as_bytes()),
+                quote(text.as_bytes())
+            ));
+        }
+    })
+}
+
+/// Size units of [`parse_bytes`], lower case.
+const BYTE_UNITS: [(&str, f64); 20] = [
+    ("", 1.0),
+    ("b", 1.0),
+    ("k", 1e3),
+    ("kb", 1e3),
+    ("ki", 1024.0),
+    ("kib", 1024.0),
+    ("m", 1e6),
+    ("mb", 1e6),
+    ("mi", 1_048_576.0),
+    ("mib", 1_048_576.0),
+    ("g", 1e9),
+    ("gb", 1e9),
+    ("gi", 1_073_741_824.0),
+    ("gib", 1_073_741_824.0),
+    ("t", 1e12),
+    ("tb", 1e12),
+    ("ti", 1_099_511_627_776.0),
+    ("tib", 1_099_511_627_776.0),
+    ("p", 1e15),
+    ("pb", 1e15),
+];
+
+/// A size such as `5KiB` in bytes, as `humanize.ParseBytes` reads it.
+///
+/// # Errors
+/// The converter's text.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let len = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
+        .count();
+    let (number, unit) = text.split_at(len);
+    let value = parse_float(&number.replace(',', ""))?;
+    let unit = unit.trim().to_lowercase();
+    let scale = match unit.as_str() {
+        "pi" | "pib" => 1_125_899_906_842_624.0,
+        "e" | "eb" => 1e18,
+        "ei" | "eib" => 1_152_921_504_606_846_976.0,
+        known => {
+            BYTE_UNITS
+                .iter()
+                .find(|(name, _)| *name == known)
+                .ok_or_else(|| format!("unhandled size name: {unit}"))?
+                .1
+        }
+    };
+    let bytes = value * scale;
+    if bytes >= 18_446_744_073_709_551_615.0 {
+        return Err(format!("too large: {text}"));
+    }
+    Ok(bytes as u64)
+}
+
+/// Go's printing of a duration given in nanoseconds: `1h30m0s`, `1.5ms`, `0s`.
+#[must_use]
+pub fn go_duration(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let abs = ns.unsigned_abs();
+    let fraction = |value: u64, unit: u64| {
+        let frac = value % unit;
+        let width = unit.ilog10() as usize;
+        let digits = format!("{frac:0width$}");
+        let digits = digits.trim_end_matches('0');
+        let dot = if frac == 0 { "" } else { "." };
+        let digits = if frac == 0 { "" } else { digits };
+        format!("{}{dot}{digits}", value / unit)
+    };
+    match abs {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{abs}ns"),
+        1_000..1_000_000 => format!("{sign}{}\u{b5}s", fraction(abs, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", fraction(abs, 1_000_000)),
+        _ => {
+            let minutes = abs / 60_000_000_000;
+            let seconds = fraction(abs % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, m) => format!("{sign}{m}m{seconds}s"),
+                (h, m) => format!("{sign}{h}h{m}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// A size as Loki prints it in queries: decimal units, one decimal under 10 (`1.0kB`, `12MB`, `7B`).
+#[must_use]
+pub fn human_bytes(bytes: u64) -> String {
+    const NAMES: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 10 {
+        return format!("{bytes}B");
+    }
+    let mut scale = 1u64;
+    let mut rank = 0;
+    while rank + 1 < NAMES.len() && bytes / scale >= 1_000 {
+        scale *= 1_000;
+        rank += 1;
+    }
+    let value = (bytes as f64 / scale as f64 * 10.0 + 0.5).floor() / 10.0;
+    if value < 10.0 {
+        format!("{value:.1}{}", NAMES[rank])
+    } else {
+        format!("{value:.0}{}", NAMES[rank])
+    }
+}

@@ -1,0 +1,159 @@
+//! What the grammar lets through and Loki refuses: outermost first, left operand before right (logql.md 2.1).
+
+use crate::ParseError;
+use crate::ast::{BinaryExpr, Expr, LabelFilter, LogExpr, Number, RangeExpr, Stage, VectorExpr};
+use crate::error::plain;
+use crate::format::go_v;
+
+const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not have an \
+                          empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
+                          app=~\".+\" will";
+
+/// Refuses what cannot run.
+pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
+    match expr {
+        Expr::Log(log) => log_expr(log),
+        Expr::Range(range) => range_expr(range),
+        Expr::Vector(vector) => vector_expr(vector),
+        Expr::Binary(binary) => binary_expr(binary),
+        Expr::LabelReplace(replace) => {
+            let text = String::from_utf8_lossy(&replace.regex);
+            let anchored = format!("^(?:{text})$");
+            crate::regexes::validate(&anchored)
+                .map_err(|e| plain(format!("invalid regex in label_replace: {e}")))?;
+            check(&replace.inner)
+        }
+        Expr::Literal(number) | Expr::VectorOf(number) => literal(number).map(drop),
+    }
+}
+
+fn literal(number: &Number) -> Result<f64, ParseError> {
+    number.clone().map_err(plain)
+}
+
+fn log_expr(log: &LogExpr) -> Result<(), ParseError> {
+    for stage in &log.stages {
+        if let Stage::Label(filter) = stage {
+            label_filter(filter)?;
+        }
+    }
+    if log.matchers.iter().all(|m| m.matches("")) {
+        return Err(plain(NO_MATCHER));
+    }
+    Ok(())
+}
+
+fn label_filter(filter: &LabelFilter) -> Result<(), ParseError> {
+    match filter {
+        LabelFilter::Number(_, _, number) => literal(number).map(drop),
+        LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
+            label_filter(left)?;
+            label_filter(right)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
+    let op = range.op;
+    let unwrapped = range.range.unwrap.is_some();
+    if op == "quantile_over_time" {
+        if range.param.is_none() {
+            return Err(plain(format!("parameter required for operation {op}")));
+        }
+    } else if let Some(param) = &range.param {
+        let param = go_v(literal(param)?);
+        return Err(plain(format!(
+            "parameter {param} not supported for operation {op}"
+        )));
+    }
+    let groups = matches!(
+        op,
+        "avg_over_time"
+            | "max_over_time"
+            | "min_over_time"
+            | "stddev_over_time"
+            | "stdvar_over_time"
+            | "quantile_over_time"
+            | "first_over_time"
+            | "last_over_time"
+    );
+    if range.grouping.is_some() && !groups {
+        return Err(plain(format!("grouping not allowed for {op} aggregation")));
+    }
+    let optional = matches!(op, "rate" | "absent_over_time");
+    let forbidden = matches!(op, "count_over_time" | "bytes_over_time" | "bytes_rate");
+    if unwrapped && forbidden {
+        return Err(plain(format!("invalid aggregation {op} with unwrap")));
+    }
+    if !unwrapped && !forbidden && !optional {
+        return Err(plain(format!("invalid aggregation {op} without unwrap")));
+    }
+    for filter in range.range.unwrap.iter().flat_map(|u| &u.filters) {
+        label_filter(filter)?;
+    }
+    log_expr(&range.range.log)
+}
+
+fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
+    let op = vector.op;
+    match (op, &vector.param) {
+        ("topk" | "bottomk" | "approx_topk", None) => {
+            return Err(plain(format!("parameter required for operation {op}")));
+        }
+        ("topk" | "bottomk" | "approx_topk", Some(param)) => match param.parse::<i64>() {
+            Err(_) => return Err(plain(format!("invalid parameter {op}({param},"))),
+            Ok(k) if k <= 0 => {
+                return Err(plain(format!(
+                    "invalid parameter (must be greater than 0) {op}({param}"
+                )));
+            }
+            Ok(_) => {}
+        },
+        (_, Some(param)) => {
+            return Err(plain(format!(
+                "unsupported parameter for operation {op}({param},"
+            )));
+        }
+        _ => {}
+    }
+    if vector.grouping.is_some() {
+        match op {
+            "sort" | "sort_desc" => {
+                return Err(plain("sort and sort_desc doesn't allow grouping by "));
+            }
+            "approx_topk" => {
+                return Err(plain(format!("grouping not allowed for {op} aggregation")));
+            }
+            _ => {}
+        }
+    }
+    check(&vector.inner)
+}
+
+fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
+    let op = binary.op;
+    for (leg, expr) in [("left", &binary.left), ("right", &binary.right)] {
+        if let Expr::Log(log) = expr {
+            let kind = if log.stages.is_empty() {
+                "MatchersExpr"
+            } else {
+                "PipelineExpr"
+            };
+            return Err(plain(format!(
+                "unexpected type for {leg} leg of binary operation ({op}): *syntax.{kind}"
+            )));
+        }
+    }
+    if matches!(op, "and" | "or" | "unless") {
+        for (leg, expr) in [("left", &binary.left), ("right", &binary.right)] {
+            if let Some(value) = crate::plan::fold(expr) {
+                return Err(plain(format!(
+                    "unexpected literal for {leg} leg of logical/set binary operation ({op}): {value:.6}"
+                )));
+            }
+        }
+    }
+    check(&binary.left)?;
+    check(&binary.right)
+}

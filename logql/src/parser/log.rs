@@ -1,0 +1,352 @@
+//! Selectors and pipeline stages.
+
+use super::{MAX_DEPTH, Parser, number, too_deep};
+use crate::ParseError;
+use crate::ast::{Extract, FilterOp, FormatValue, LabelFilter, LogExpr, Named, Operand, Stage};
+use crate::error::{plain, unexpected};
+use crate::lexer::{Tok, Token};
+use crate::matcher::{MatchOp, Matcher};
+
+/// What may begin a label filter, as error messages list it inside one.
+const FILTER_START: [&str; 2] = ["IDENTIFIER", "("];
+
+fn filter_op(word: &str) -> Option<FilterOp> {
+    Some(match word {
+        "|=" => FilterOp::Contains,
+        "!=" => FilterOp::NotContains,
+        "|~" => FilterOp::Regex,
+        "!~" => FilterOp::NotRegex,
+        "|>" => FilterOp::Pattern,
+        "!>" => FilterOp::NotPattern,
+        _ => return None,
+    })
+}
+
+fn match_op(word: &str) -> Option<MatchOp> {
+    Some(match word {
+        "=" => MatchOp::Equal,
+        "!=" => MatchOp::NotEqual,
+        "=~" => MatchOp::Regex,
+        "!~" => MatchOp::NotRegex,
+        _ => return None,
+    })
+}
+
+impl Parser<'_> {
+    /// A selector whose `{` is taken, and the stages after it.
+    pub(super) fn log_after_brace(&mut self) -> Result<LogExpr, ParseError> {
+        let matchers = self.matchers_after_brace()?;
+        let stages = self.pipeline()?;
+        Ok(LogExpr { matchers, stages })
+    }
+
+    pub(super) fn matchers_after_brace(&mut self) -> Result<Vec<Matcher>, ParseError> {
+        let mut matchers = Vec::new();
+        if self.eat("}")? {
+            return Ok(matchers);
+        }
+        let mut name = self.ident(&["IDENTIFIER", "}"])?;
+        loop {
+            matchers.push(self.matcher_after_name(name)?);
+            if self.eat("}")? {
+                return Ok(matchers);
+            }
+            self.expect(",", &["}", ","])?;
+            name = self.ident(&["IDENTIFIER"])?;
+        }
+    }
+
+    fn matcher_after_name(&mut self, name: String) -> Result<Matcher, ParseError> {
+        let token = self.next()?;
+        let op = match token.tok {
+            Tok::Word(word) => match_op(word),
+            _ => None,
+        };
+        let Some(op) = op else {
+            return Err(unexpected(&token, &["=", "=~", "!~", "!="]));
+        };
+        let value = self.string(&["STRING"])?;
+        self.matcher(name, op, value)
+    }
+
+    /// Compiles a matcher. A bad regex is reported at once, before any syntax error further right.
+    fn matcher(
+        &mut self,
+        name: String,
+        op: MatchOp,
+        value: Vec<u8>,
+    ) -> Result<Matcher, ParseError> {
+        let value = String::from_utf8_lossy(&value).into_owned();
+        Matcher::new(name, op, value, &mut self.regexes).map_err(plain)
+    }
+
+    fn filter_matcher(
+        &mut self,
+        name: String,
+        op: MatchOp,
+        value: Vec<u8>,
+    ) -> Result<Matcher, ParseError> {
+        let value = String::from_utf8_lossy(&value).into_owned();
+        Matcher::of_filter(name, op, value, &mut self.regexes).map_err(plain)
+    }
+
+    pub(super) fn pipeline(&mut self) -> Result<Vec<Stage>, ParseError> {
+        let mut stages = Vec::new();
+        loop {
+            let Tok::Word(word) = *self.peek()? else {
+                return Ok(stages);
+            };
+            if word == "|" {
+                if self.in_range && matches!(self.nth(1)?, Tok::Word("unwrap")) {
+                    return Ok(stages);
+                }
+                self.next()?;
+                stages.push(self.stage()?);
+                continue;
+            }
+            let Some(op) = filter_op(word) else {
+                return Ok(stages);
+            };
+            // `!=` is a comparison of two expressions unless a filter's operand follows.
+            if word == "!=" && !matches!(self.nth(1)?, Tok::Str(_) | Tok::Word("ip")) {
+                return Ok(stages);
+            }
+            self.next()?;
+            stages.push(self.line_filter(op)?);
+        }
+    }
+
+    fn line_filter(&mut self, op: FilterOp) -> Result<Stage, ParseError> {
+        let mut operands = Vec::new();
+        loop {
+            let token = self.next()?;
+            operands.push(match token.tok {
+                Tok::Str(text) => Operand { ip: false, text },
+                Tok::Word("ip") => Operand {
+                    ip: true,
+                    text: self.ip_argument()?,
+                },
+                _ => return Err(unexpected(&token, &["STRING", "ip"])),
+            });
+            if !self.eat("or")? {
+                return Ok(Stage::Line(op, operands));
+            }
+        }
+    }
+
+    fn ip_argument(&mut self) -> Result<Vec<u8>, ParseError> {
+        self.expect("(", &["("])?;
+        let text = self.string(&["STRING"])?;
+        self.expect(")", &[")"])?;
+        Ok(text)
+    }
+
+    /// A stage whose `|` is taken.
+    fn stage(&mut self) -> Result<Stage, ParseError> {
+        let word = match self.peek()? {
+            Tok::Word(word) => *word,
+            Tok::Ident(_) => "(",
+            _ => return self.fail(&[]),
+        };
+        if word == "(" {
+            return Ok(Stage::Label(self.label_filter(&[], 0)?));
+        }
+        let token = self.next()?;
+        match word {
+            "json" => Ok(Stage::Json(self.extracts()?)),
+            "logfmt" => self.logfmt(),
+            "regexp" => {
+                let text = self.string(&["STRING"])?;
+                crate::regexes::check_captures(&text).map_err(plain)?;
+                Ok(Stage::Regexp(text))
+            }
+            "pattern" => {
+                let text = self.string(&["STRING"])?;
+                crate::pattern::check_parser(&text).map_err(plain)?;
+                Ok(Stage::Pattern(text))
+            }
+            "unpack" => Ok(Stage::Unpack),
+            "line_format" => Ok(Stage::LineFormat(self.string(&["STRING"])?)),
+            "label_format" => self.label_format(),
+            "decolorize" => Ok(Stage::Decolorize),
+            "drop" => Ok(Stage::Drop(self.named()?)),
+            "keep" => Ok(Stage::Keep(self.named()?)),
+            _ => Err(unexpected(&token, &[])),
+        }
+    }
+
+    fn logfmt(&mut self) -> Result<Stage, ParseError> {
+        let (mut strict, mut keep_empty) = (false, false);
+        while let Tok::Flag(flag) = *self.peek()? {
+            self.next()?;
+            strict |= flag == "--strict";
+            keep_empty |= flag == "--keep-empty";
+        }
+        Ok(Stage::Logfmt {
+            strict,
+            keep_empty,
+            extracts: self.extracts()?,
+        })
+    }
+
+    fn extracts(&mut self) -> Result<Vec<Extract>, ParseError> {
+        let mut extracts = Vec::new();
+        if !matches!(self.peek()?, Tok::Ident(_)) {
+            return Ok(extracts);
+        }
+        loop {
+            let name = self.ident(&["IDENTIFIER"])?;
+            let path = if self.eat("=")? {
+                self.string(&["STRING"])?
+            } else {
+                name.clone().into_bytes()
+            };
+            extracts.push(Extract { name, path });
+            if !self.eat(",")? {
+                return Ok(extracts);
+            }
+        }
+    }
+
+    fn label_format(&mut self) -> Result<Stage, ParseError> {
+        let mut formats = Vec::new();
+        loop {
+            let name = self.ident(&["IDENTIFIER"])?;
+            self.expect("=", &["="])?;
+            let token = self.next()?;
+            let value = match token.tok {
+                Tok::Ident(from) => FormatValue::Rename(from),
+                Tok::Str(text) => FormatValue::Template(text),
+                _ => return Err(unexpected(&token, &["IDENTIFIER", "STRING"])),
+            };
+            formats.push((name, value));
+            if !self.eat(",")? {
+                return Ok(Stage::LabelFormat(formats));
+            }
+        }
+    }
+
+    fn named(&mut self) -> Result<Vec<Named>, ParseError> {
+        let mut all = Vec::new();
+        loop {
+            let name = self.ident(&["IDENTIFIER"])?;
+            let is_matcher = matches!(self.peek()?, Tok::Word(word) if match_op(word).is_some());
+            all.push(if is_matcher {
+                Named::Matcher(self.matcher_after_name(name)?)
+            } else {
+                Named::Name(name)
+            });
+            if !self.eat(",")? {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Label filters joined by `and`, `or`, `,` or nothing. The comma and juxtaposition take everything to their
+    /// right first; `and` and `or` associate to the left, `and` more strongly.
+    pub(super) fn label_filter(
+        &mut self,
+        expecting: &[&str],
+        depth: u32,
+    ) -> Result<LabelFilter, ParseError> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        let mut alternatives: Option<LabelFilter> = None;
+        let mut current = self.single_filter(expecting, depth)?;
+        let mut count = depth;
+        loop {
+            count += 1;
+            if count > MAX_DEPTH {
+                return Err(too_deep());
+            }
+            if self.eat("and")? {
+                let right = self.single_filter(&FILTER_START, depth)?;
+                current = LabelFilter::And(Box::new(current), Box::new(right));
+            } else if self.eat("or")? {
+                let right = self.single_filter(&FILTER_START, depth)?;
+                alternatives = Some(or_filter(alternatives, current));
+                current = right;
+            } else if self.at(",")? || self.at("(")? || matches!(self.peek()?, Tok::Ident(_)) {
+                self.eat(",")?;
+                let right = self.label_filter(&FILTER_START, depth + 1)?;
+                return Ok(join_rest(alternatives, current, right));
+            } else {
+                return Ok(or_filter(alternatives, current));
+            }
+        }
+    }
+
+    fn single_filter(&mut self, expecting: &[&str], depth: u32) -> Result<LabelFilter, ParseError> {
+        if self.eat("(")? {
+            let inner = self.label_filter(&FILTER_START, depth + 1)?;
+            self.expect(")", &[])?;
+            return Ok(inner);
+        }
+        let name = self.ident(expecting)?;
+        let token = self.next()?;
+        let Tok::Word(op @ ("=" | "==" | "!=" | ">" | ">=" | "<" | "<=" | "=~" | "!~")) = token.tok
+        else {
+            return Err(unexpected(&token, &[]));
+        };
+        if let Some(op @ (MatchOp::Regex | MatchOp::NotRegex)) = match_op(op) {
+            let value = self.string(&["STRING"])?;
+            return Ok(LabelFilter::Matcher(self.filter_matcher(name, op, value)?));
+        }
+        self.comparison(name, op)
+    }
+
+    fn comparison(&mut self, name: String, op: &'static str) -> Result<LabelFilter, ParseError> {
+        let token = self.next()?;
+        let equality = match_op(op);
+        match (token.tok, equality) {
+            (Tok::Str(value), Some(op)) => {
+                Ok(LabelFilter::Matcher(self.filter_matcher(name, op, value)?))
+            }
+            (Tok::Word("ip"), Some(op)) => Ok(LabelFilter::Ip {
+                name,
+                negated: op == MatchOp::NotEqual,
+                pattern: self.ip_argument()?,
+            }),
+            (Tok::Duration(ns), _) => Ok(LabelFilter::Duration(name, op, ns)),
+            (Tok::Bytes(bytes), _) => Ok(LabelFilter::Bytes(name, op, bytes)),
+            (Tok::Number(text), _) => Ok(LabelFilter::Number(name, op, number(&text))),
+            (Tok::Word(sign @ ("+" | "-")), _) => {
+                let value = self.number()?;
+                let value = value.map(|v| if sign == "-" { -v } else { v });
+                Ok(LabelFilter::Number(name, op, value))
+            }
+            (tok, _) => Err(unexpected(
+                &Token {
+                    tok,
+                    line: token.line,
+                    col: token.col,
+                },
+                &[],
+            )),
+        }
+    }
+}
+
+fn or_filter(left: Option<LabelFilter>, right: LabelFilter) -> LabelFilter {
+    match left {
+        None => right,
+        Some(left) => LabelFilter::Or(Box::new(left), Box::new(right)),
+    }
+}
+
+/// `a and b , REST` is `(a and b) , REST`; `a or b , REST` is `a or (b , REST)`.
+fn join_rest(
+    alternatives: Option<LabelFilter>,
+    current: LabelFilter,
+    rest: LabelFilter,
+) -> LabelFilter {
+    let joined = match current {
+        // `x and y , z` groups as `x , (y , z)`; both mean the same, and both print alike in length.
+        LabelFilter::And(x, y) => {
+            LabelFilter::And(x, Box::new(LabelFilter::And(y, Box::new(rest))))
+        }
+        single => LabelFilter::And(Box::new(single), Box::new(rest)),
+    };
+    or_filter(alternatives, joined)
+}

@@ -1,0 +1,319 @@
+//! Line filters: literals by memmem, everything else by one regex.
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+use regex::bytes::Regex;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+use crate::ParseError;
+use crate::ast::{FilterOp, Operand};
+use crate::error::{plain, unsupported};
+use crate::pattern::PatternFilter;
+use crate::regexes::{Anchors, Budget, translate};
+
+/// A line filter on the raw line, for use over a whole column of lines before they are split.
+#[derive(Debug, Clone)]
+pub struct LineFilter {
+    negated: bool,
+    test: Arc<Test>,
+}
+
+#[derive(Debug)]
+enum Test {
+    /// Every line matches.
+    Always,
+    Literal(Finder<'static>),
+    Regex {
+        line: Regex,
+        /// Occurs in every match.
+        required: Option<Finder<'static>>,
+        /// Finds matches in a buffer of many lines; absent if one could reach over a line's end.
+        column: Option<Regex>,
+    },
+    Patterns(Vec<PatternFilter>),
+}
+
+impl LineFilter {
+    /// Compiles a chain. A positive one becomes one filter, a negated one a filter for each operand: all must fail.
+    pub(crate) fn compile(
+        op: FilterOp,
+        operands: &[Operand],
+        budget: &mut Budget,
+        out: &mut Vec<LineFilter>,
+    ) -> Result<(), ParseError> {
+        if !op.is_negative() {
+            if let Some(filter) = Self::compile_one(op, operands, budget)? {
+                out.push(filter);
+            }
+            return Ok(());
+        }
+        for operand in operands {
+            out.extend(Self::compile_one(
+                op,
+                std::slice::from_ref(operand),
+                budget,
+            )?);
+        }
+        Ok(())
+    }
+
+    /// `None`: a filter that passes everything.
+    fn compile_one(
+        op: FilterOp,
+        operands: &[Operand],
+        budget: &mut Budget,
+    ) -> Result<Option<LineFilter>, ParseError> {
+        let printed = || crate::print::line_filter(op, operands);
+        let fail = |cause: String| plain(format!("stage '{}' : {cause}", printed()));
+        if operands.iter().any(|operand| operand.ip) {
+            if !matches!(op, FilterOp::Contains | FilterOp::NotContains) {
+                return Err(fail("ip: invalid operation".to_owned()));
+            }
+            return Err(unsupported(&format!("stage '{}'", printed())));
+        }
+        let texts: Vec<&[u8]> = operands.iter().map(|o| o.text.as_slice()).collect();
+        let test = match op {
+            FilterOp::Contains | FilterOp::NotContains => literals(&texts, budget),
+            FilterOp::Regex | FilterOp::NotRegex => regexes(&texts, budget),
+            FilterOp::Pattern | FilterOp::NotPattern => texts
+                .iter()
+                .map(|text| PatternFilter::new(text))
+                .collect::<Result<_, _>>()
+                .map(Test::Patterns),
+        };
+        let test = test.map_err(fail)?;
+        let negated = op.is_negative();
+        if matches!(test, Test::Always) && !negated {
+            return Ok(None);
+        }
+        Ok(Some(LineFilter {
+            negated,
+            test: Arc::new(test),
+        }))
+    }
+
+    /// Whether one line passes.
+    #[must_use]
+    pub fn matches(&self, line: &[u8]) -> bool {
+        let found = match &*self.test {
+            Test::Always => true,
+            Test::Literal(finder) => finder.find(line).is_some(),
+            Test::Regex { line: regex, .. } => regex.is_match(line),
+            Test::Patterns(patterns) => patterns.iter().any(|p| p.matches(line)),
+        };
+        found != self.negated
+    }
+
+    /// A literal that every passing line holds (for `|=`, and for regexes that have a required literal), so that
+    /// a column without it can be skipped and a column with it searched as one buffer. `None` when there is none
+    /// (negations, case-insensitive regexes).
+    #[must_use]
+    pub fn required_literal(&self) -> Option<&[u8]> {
+        match &*self.test {
+            _ if self.negated => None,
+            Test::Literal(finder) => Some(finder.needle()),
+            Test::Regex { required, .. } => required.as_ref().map(Finder::needle),
+            _ => None,
+        }
+    }
+
+    /// Offset of the first possible match in a buffer of many lines separated by line feeds, from `from` on: a line
+    /// that contains no candidate cannot pass. `None`: nothing further. Only for filters where
+    /// [`LineFilter::is_positive`]; callers confirm the line with [`LineFilter::matches`] (unless
+    /// [`LineFilter::candidate_is_match`]) and go on from the next line's start.
+    #[must_use]
+    pub fn find_candidate(&self, column: &[u8], from: usize) -> Option<usize> {
+        let rest = column.get(from..)?;
+        let found = match &*self.test {
+            _ if self.negated => Some(0),
+            Test::Literal(finder) => finder.find(rest),
+            Test::Regex {
+                required: Some(finder),
+                ..
+            } => finder.find(rest),
+            Test::Regex {
+                column: Some(regex),
+                ..
+            } => return regex.find_at(column, from).map(|m| m.start()),
+            _ => Some(0),
+        };
+        found.map(|at| from + at)
+    }
+
+    /// Whether a candidate inside a line is proof that the line passes (plain literals).
+    #[must_use]
+    pub fn candidate_is_match(&self) -> bool {
+        !self.negated && matches!(&*self.test, Test::Literal(_))
+    }
+
+    /// True for `|=`, `|~` and `|>`: the filter passes only lines that contain something.
+    #[must_use]
+    pub fn is_positive(&self) -> bool {
+        !self.negated
+    }
+}
+
+/// Any of some literals. An empty one in a chain is ignored: so does Loki.
+fn literals(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
+    let mut texts: Vec<&[u8]> = texts.iter().copied().filter(|t| !t.is_empty()).collect();
+    texts.dedup();
+    match texts.as_slice() {
+        [] => Ok(Test::Always),
+        [text] => Ok(Test::Literal(Finder::new(text).into_owned())),
+        many => {
+            let branches = many.iter().map(|text| Hir::literal(*text)).collect();
+            regex_test(&Hir::alternation(branches), budget)
+        }
+    }
+}
+
+/// Any of some regexes, each simplified as Loki does: always-true branches are dropped unless all are.
+fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
+    let mut parsed = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = String::from_utf8_lossy(text);
+        let translated = translate(&text, Anchors::Text)?;
+        let hir = parse(&translated)?;
+        let (hir, changed) = simplify(hir);
+        if !is_always(&hir) {
+            parsed.push((text, hir, changed));
+        }
+    }
+    match parsed.as_slice() {
+        [] => Ok(Test::Always),
+        [(_, hir, _)] if literal_of(hir).is_some() => {
+            let text = literal_of(hir).unwrap_or_default();
+            Ok(Test::Literal(Finder::new(text).into_owned()))
+        }
+        [(text, hir, false)] => {
+            let line = budget.compile(&translate(text, Anchors::Text)?)?;
+            let column = if reaches_over_lines(hir) {
+                None
+            } else {
+                Some(budget.compile(&translate(text, Anchors::Lines)?)?)
+            };
+            Ok(Test::Regex {
+                line,
+                required: required(hir),
+                column,
+            })
+        }
+        many => {
+            let branches = many.iter().map(|(_, hir, _)| hir.clone()).collect();
+            regex_test(&Hir::alternation(branches), budget)
+        }
+    }
+}
+
+/// A test by a regex that exists only as a tree.
+fn regex_test(hir: &Hir, budget: &mut Budget) -> Result<Test, String> {
+    let line = budget.compile(&hir.to_string())?;
+    let plain = hir.properties().look_set().is_empty() && !reaches_over_lines(hir);
+    Ok(Test::Regex {
+        column: plain.then(|| line.clone()),
+        required: required(hir),
+        line,
+    })
+}
+
+fn parse(translated: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .build()
+        .parse(translated)
+        .map_err(|error| format!("error parsing regexp: {error}"))
+}
+
+fn literal_of(hir: &Hir) -> Option<&[u8]> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(&literal.0),
+        _ => None,
+    }
+}
+
+/// Drops always-true branches of an alternation that Loki would turn into literal tests. The flag says whether any
+/// was.
+fn simplify(hir: Hir) -> (Hir, bool) {
+    let HirKind::Alternation(branches) = hir.kind() else {
+        return (hir, false);
+    };
+    if !branches.iter().all(is_simple) {
+        return (hir, false);
+    }
+    let kept: Vec<Hir> = branches.iter().filter(|b| !is_always(b)).cloned().collect();
+    if kept.is_empty() {
+        return (Hir::empty(), true);
+    }
+    let changed = kept.len() < branches.len();
+    (Hir::alternation(kept), changed)
+}
+
+fn is_simple(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Literal(_) => true,
+        HirKind::Repetition(_) => is_always(hir),
+        HirKind::Concat(parts) => {
+            let literals = parts.iter().filter(|p| literal_of(p).is_some()).count();
+            parts.len() <= 3
+                && literals <= 1
+                && parts
+                    .iter()
+                    .all(|p| literal_of(p).is_some() || is_always(p))
+        }
+        HirKind::Alternation(branches) => branches.iter().all(is_simple),
+        _ => false,
+    }
+}
+
+/// The empty expression, or `.*`.
+fn is_always(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty => true,
+        HirKind::Repetition(repetition) => {
+            repetition.min == 0 && repetition.max.is_none() && is_dot(&repetition.sub)
+        }
+        _ => false,
+    }
+}
+
+fn is_dot(hir: &Hir) -> bool {
+    *hir == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
+        || *hir == Hir::dot(regex_syntax::hir::Dot::AnyChar)
+}
+
+/// The longest literal that every match holds.
+fn required(hir: &Hir) -> Option<Finder<'static>> {
+    longest(hir).map(|text| Finder::new(text).into_owned())
+}
+
+fn longest(hir: &Hir) -> Option<&[u8]> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(&literal.0),
+        HirKind::Capture(capture) => longest(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => longest(&repetition.sub),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .filter_map(longest)
+            .max_by_key(|text| text.len()),
+        _ => None,
+    }
+}
+
+fn reaches_over_lines(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => literal.0.contains(&b'\n'),
+        HirKind::Class(Class::Unicode(class)) => {
+            class.iter().any(|r| r.start() <= '\n' && '\n' <= r.end())
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().any(|r| r.start() <= b'\n' && b'\n' <= r.end())
+        }
+        HirKind::Repetition(repetition) => reaches_over_lines(&repetition.sub),
+        HirKind::Capture(capture) => reaches_over_lines(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().any(reaches_over_lines)
+        }
+    }
+}

@@ -1,0 +1,686 @@
+//! Go's regular expressions on Rust's engine: a translation pass that accepts what Go accepts, means what Go means,
+//! and fails with Go's words (logql.md section 3.1). Groups become non-capturing; nobody here reads captures.
+//!
+//! Bounds: patterns nest at most 250 deep, counted repetition multiplies to at most 1000 (both Go's), and the
+//! programs of one query share a [`Budget`].
+
+use std::fmt::Write as _;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Deepest nesting of groups in a pattern; Rust's own parser allows no more.
+const MAX_GROUPS: usize = 200;
+/// Go's bound on counted repetition, and on the product of nested counts.
+const MAX_REPEAT: u32 = 1_000;
+/// Bytes of compiled programs that all regexes of a query may take together.
+const MAX_PROGRAMS: usize = 8 << 20;
+/// Sizes tried for one program: the smallest that suffices is charged to the budget.
+const PROGRAM_SIZES: [usize; 4] = [16 << 10, 128 << 10, 512 << 10, 2 << 20];
+/// Bytes that one engine's lazy automaton may cache, per thread.
+const AUTOMATON_BYTES: usize = 1 << 20;
+
+/// What the regexes of a query may still take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { left: MAX_PROGRAMS }
+    }
+}
+
+impl Budget {
+    /// Compiles a translated pattern.
+    pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
+        for size in PROGRAM_SIZES {
+            if size > self.left {
+                break;
+            }
+            let built = RegexBuilder::new(pattern)
+                .size_limit(size)
+                .dfa_size_limit(AUTOMATON_BYTES)
+                .build();
+            match built {
+                Ok(regex) => {
+                    self.left -= size;
+                    return Ok(regex);
+                }
+                Err(regex::Error::CompiledTooBig(_)) => {}
+                Err(error) => return Err(format!("error parsing regexp: {error}")),
+            }
+        }
+        Err(format!(
+            "error parsing regexp: expression too large: `{pattern}` (limit {} bytes for one, {MAX_PROGRAMS} for a query)",
+            PROGRAM_SIZES[PROGRAM_SIZES.len() - 1]
+        ))
+    }
+}
+
+/// How anchors are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchors {
+    /// `^` is the beginning of the text, as in Go.
+    Text,
+    /// Any anchor of the text is one of a line: for searching many lines as one buffer.
+    Lines,
+}
+
+/// A Go pattern in Rust's syntax, for use with `regex::bytes`.
+pub(crate) fn translate(pattern: &str, anchors: Anchors) -> Result<String, String> {
+    Ok(run(pattern, anchors)?.out)
+}
+
+/// Whether a pattern is one at all.
+pub(crate) fn validate(pattern: &str) -> Result<(), String> {
+    run(pattern, Anchors::Text).map(drop)
+}
+
+/// The check of the `regexp` stage: named captures, at least one, no name twice.
+pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
+    let names = run(&String::from_utf8_lossy(pattern), Anchors::Text)?.names;
+    if names.is_empty() {
+        return Err(
+            "invalid regexp parser: at least one named capture must be supplied".to_owned(),
+        );
+    }
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].contains(name) {
+            return Err(format!(
+                "invalid regexp parser: duplicate extracted label name '{name}'"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
+    let mut translator = Translator {
+        pattern,
+        at: 0,
+        out: String::with_capacity(pattern.len() + 16),
+        anchors,
+        groups: Vec::new(),
+        atom: None,
+        widest: 1,
+        repeat: None,
+        names: Vec::new(),
+    };
+    while translator.at < pattern.len() {
+        translator.step()?;
+    }
+    if !translator.groups.is_empty() {
+        return Err(fault("missing closing )", pattern));
+    }
+    Ok(translator)
+}
+
+fn fault(what: &str, text: &str) -> String {
+    format!("error parsing regexp: {what}: `{text}`")
+}
+
+#[derive(Debug)]
+struct Translator<'p> {
+    pattern: &'p str,
+    at: usize,
+    out: String,
+    anchors: Anchors,
+    /// For each open group: the largest repetition seen in the part around it.
+    groups: Vec<u32>,
+    /// What a repetition operator would apply to: the product of counts inside it.
+    atom: Option<u32>,
+    /// The largest product in the current group.
+    widest: u32,
+    /// Where the repetition operator began that ended just here.
+    repeat: Option<(usize, usize)>,
+    names: Vec<String>,
+}
+
+impl Translator<'_> {
+    fn rest(&self) -> &str {
+        &self.pattern[self.at..]
+    }
+
+    fn char_at(&self, at: usize) -> Option<char> {
+        self.pattern.get(at..).and_then(|rest| rest.chars().next())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let Some(c) = self.char_at(self.at) else {
+            return Ok(());
+        };
+        match c {
+            '(' => self.open(),
+            ')' => self.close(),
+            '|' => {
+                self.at += 1;
+                self.out.push('|');
+                self.atom = None;
+                Ok(())
+            }
+            '*' | '+' | '?' => self.repetition(1, None),
+            '{' => match self.counts() {
+                Some((len, min, max)) => self.repetition(len, Some((min, max))),
+                None => {
+                    self.literal('{');
+                    self.at += 1;
+                    Ok(())
+                }
+            },
+            '[' => self.class(),
+            '\\' => self.escape(),
+            '^' | '$' => {
+                match self.anchors {
+                    Anchors::Text => self.out.push(c),
+                    Anchors::Lines => self.push(format_args!("(?m:{c})")),
+                }
+                self.at += 1;
+                self.set_atom(1);
+                Ok(())
+            }
+            '.' => {
+                self.at += 1;
+                self.out.push('.');
+                self.set_atom(1);
+                Ok(())
+            }
+            _ => {
+                self.at += c.len_utf8();
+                self.literal(c);
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, args: std::fmt::Arguments<'_>) {
+        self.out
+            .write_fmt(args)
+            .expect("writing to a String cannot fail");
+    }
+
+    fn set_atom(&mut self, product: u32) {
+        self.atom = Some(product);
+        self.widest = self.widest.max(product);
+    }
+
+    fn literal(&mut self, c: char) {
+        push_literal(&mut self.out, c);
+        self.set_atom(1);
+    }
+
+    /// `{n}`, `{n,}`, `{n,m}` at the head: its length, and the counts (`u32::MAX` for none or too many).
+    fn counts(&self) -> Option<(usize, u32, Option<u32>)> {
+        let rest = self.rest();
+        let end = rest.find('}')?;
+        let body = &rest[1..end];
+        let count = |text: &str| {
+            let plain = !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
+            plain.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+        };
+        let (min, max) = match body.split_once(',') {
+            None => {
+                let n = count(body)?;
+                (n, Some(n))
+            }
+            Some((min, "")) => (count(min)?, None),
+            Some((min, max)) => (count(min)?, Some(count(max)?)),
+        };
+        Some((end + 1, min, max))
+    }
+
+    fn repetition(&mut self, len: usize, counts: Option<(u32, Option<u32>)>) -> Result<(), String> {
+        let start = self.at;
+        let mut end = start + len;
+        if let Some((min, max)) = counts
+            && (min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || max < min))
+        {
+            return Err(fault("invalid repeat count", &self.pattern[start..end]));
+        }
+        if self.pattern[end..].starts_with('?') {
+            end += 1;
+        }
+        let text = &self.pattern[start..end];
+        if let Some((first, last)) = self.repeat
+            && last == start
+        {
+            return Err(fault(
+                "invalid nested repetition operator",
+                &self.pattern[first..end],
+            ));
+        }
+        let Some(inner) = self.atom else {
+            return Err(fault("missing argument to repetition operator", text));
+        };
+        let times = counts.map_or(1, |(min, max)| max.unwrap_or(min)).max(1);
+        let product = inner.saturating_mul(times);
+        if product > MAX_REPEAT {
+            return Err(fault("invalid repeat count", text));
+        }
+        self.out.push_str(text);
+        self.at = end;
+        self.repeat = Some((start, end));
+        self.set_atom(product);
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        if self.groups.len() >= MAX_GROUPS {
+            return Err(fault("expression nests too deeply", self.pattern));
+        }
+        let rest = self.rest();
+        if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+            self.named()?;
+        } else if rest.starts_with("(?") {
+            return self.flags();
+        } else {
+            self.at += 1;
+        }
+        self.out.push_str("(?:");
+        self.enter();
+        Ok(())
+    }
+
+    fn enter(&mut self) {
+        self.groups.push(self.widest);
+        self.widest = 1;
+        self.atom = None;
+    }
+
+    fn named(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        let start = rest.find('<').unwrap_or(0) + 1;
+        let Some(end) = rest.find('>') else {
+            return Err(fault("invalid named capture", rest));
+        };
+        let name = &rest[start..end];
+        let valid =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !valid {
+            return Err(fault("invalid named capture", &rest[..=end]));
+        }
+        let name = name.to_owned();
+        self.at += end + 1;
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// `(?i)`, `(?i-s:`.
+    fn flags(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        let (mut negative, mut seen) = (false, false);
+        for (i, c) in rest.char_indices().skip(2) {
+            match c {
+                'i' | 'm' | 's' | 'U' => seen = true,
+                '-' if !negative => {
+                    negative = true;
+                    seen = false;
+                }
+                ':' | ')' if !negative || seen => {
+                    let text = &self.pattern[self.at..=self.at + i];
+                    // Rust knows no empty flag list.
+                    self.out.push_str(if text == "(?)" { "(?:)" } else { text });
+                    self.at += i + 1;
+                    if c == ':' {
+                        self.enter();
+                    } else {
+                        self.atom = None;
+                    }
+                    return Ok(());
+                }
+                _ => {
+                    let text = &rest[..i + c.len_utf8()];
+                    return Err(fault("invalid or unsupported Perl syntax", text));
+                }
+            }
+        }
+        Err(fault("missing closing )", self.pattern))
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        let Some(outside) = self.groups.pop() else {
+            return Err(fault("unexpected )", self.pattern));
+        };
+        self.at += 1;
+        self.out.push(')');
+        let inside = self.widest;
+        self.widest = outside;
+        self.set_atom(inside);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        if let Some(quoted) = rest.strip_prefix("\\Q") {
+            let len = quoted.find("\\E").unwrap_or(quoted.len());
+            let text = quoted[..len].to_owned();
+            let end = self.at + 2 + len;
+            self.at = if quoted.len() > len { end + 2 } else { end };
+            for c in text.chars() {
+                self.literal(c);
+            }
+            return Ok(());
+        }
+        let anchor = match rest.as_bytes().get(1) {
+            Some(b'A') if self.anchors == Anchors::Lines => Some("(?m:^)"),
+            Some(b'z') if self.anchors == Anchors::Lines => Some("(?m:$)"),
+            Some(b'A') => Some("\\A"),
+            Some(b'z') => Some("\\z"),
+            Some(b'b') => Some("(?-u:\\b)"),
+            Some(b'B') => Some("(?-u:\\B)"),
+            _ => None,
+        };
+        if let Some(anchor) = anchor {
+            self.out.push_str(anchor);
+            self.at += 2;
+            self.set_atom(1);
+            return Ok(());
+        }
+        if let Some((class, len)) = self.class_escape()? {
+            self.push(format_args!("[{class}]"));
+            self.at += len;
+            self.set_atom(1);
+            return Ok(());
+        }
+        let (c, len) = escaped_char(self.rest())?;
+        self.at += len;
+        self.literal(c);
+        Ok(())
+    }
+
+    /// `\d`, `\pL` and the like at the head: as the inside of a Rust class, and the length.
+    fn class_escape(&self) -> Result<Option<(String, usize)>, String> {
+        let rest = self.rest();
+        let class = match rest.as_bytes().get(1) {
+            Some(b'd') => "0-9",
+            Some(b'D') => "[^0-9]",
+            Some(b's') => "\\t\\n\\x0c\\r\\x20",
+            Some(b'S') => "[^\\t\\n\\x0c\\r\\x20]",
+            Some(b'w') => "0-9A-Za-z_",
+            Some(b'W') => "[^0-9A-Za-z_]",
+            Some(b'p' | b'P') => return unicode_class(rest).map(Some),
+            _ => return Ok(None),
+        };
+        Ok(Some((class.to_owned(), 2)))
+    }
+
+    fn class(&mut self) -> Result<(), String> {
+        let start = self.at;
+        let mut out = String::from("[");
+        self.at += 1;
+        if self.rest().starts_with('^') {
+            out.push('^');
+            self.at += 1;
+        }
+        let mut first = true;
+        while first || !self.rest().starts_with(']') {
+            if self.rest().is_empty() {
+                return Err(fault("missing closing ]", &self.pattern[start..]));
+            }
+            first = false;
+            self.class_item(start, &mut out)?;
+        }
+        self.at += 1;
+        out.push(']');
+        self.out.push_str(&out);
+        self.set_atom(1);
+        Ok(())
+    }
+
+    fn class_item(&mut self, start: usize, out: &mut String) -> Result<(), String> {
+        let rest = self.rest();
+        if rest.starts_with("[:")
+            && let Some(end) = rest.find(":]")
+        {
+            let name = &rest[..end + 2];
+            if !POSIX.contains(
+                &name
+                    .trim_start_matches("[:")
+                    .trim_start_matches('^')
+                    .trim_end_matches(":]"),
+            ) {
+                return Err(fault("invalid character class range", name));
+            }
+            out.push_str(name);
+            self.at += end + 2;
+            return Ok(());
+        }
+        if rest.starts_with('\\')
+            && let Some((class, len)) = self.class_escape()?
+        {
+            out.push_str(&class);
+            self.at += len;
+            return Ok(());
+        }
+        let item = self.at;
+        let low = self.class_char(start)?;
+        let mut high = low;
+        let rest = self.rest();
+        if rest.len() >= 2 && rest.starts_with('-') && !rest[1..].starts_with(']') {
+            self.at += 1;
+            high = self.class_char(start)?;
+            if high < low {
+                return Err(fault(
+                    "invalid character class range",
+                    &self.pattern[item..self.at],
+                ));
+            }
+        }
+        push_literal(out, low);
+        if high != low {
+            out.push('-');
+            push_literal(out, high);
+        }
+        Ok(())
+    }
+
+    fn class_char(&mut self, start: usize) -> Result<char, String> {
+        let Some(c) = self.char_at(self.at) else {
+            return Err(fault("missing closing ]", &self.pattern[start..]));
+        };
+        if c == '\\' {
+            let (c, len) = escaped_char(self.rest())?;
+            self.at += len;
+            return Ok(c);
+        }
+        self.at += c.len_utf8();
+        Ok(c)
+    }
+}
+
+const POSIX: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
+
+fn push_literal(out: &mut String, c: char) {
+    if c.is_ascii_alphanumeric()
+        || matches!(c, '_' | ' ' | '/' | ':' | '"' | '=' | ',')
+        || c as u32 > 0x7f
+    {
+        out.push(c);
+    } else {
+        write!(out, "\\x{{{:x}}}", c as u32).expect("writing to a String cannot fail");
+    }
+}
+
+/// The character that an escape at the head stands for, and the escape's length.
+fn escaped_char(text: &str) -> Result<(char, usize), String> {
+    let Some(c) = text[1..].chars().next() else {
+        return Err(fault("trailing backslash at end of expression", ""));
+    };
+    let bad = |len: usize| {
+        let end = (0..=len.min(text.len()))
+            .rev()
+            .find(|i| text.is_char_boundary(*i));
+        fault("invalid escape sequence", &text[..end.unwrap_or(0)])
+    };
+    let octal = |len: usize| {
+        let value = text[1..=len]
+            .chars()
+            .fold(0, |v, c| v * 8 + c.to_digit(8).unwrap_or(0));
+        (char::from_u32(value).unwrap_or('\u{fffd}'), len + 1)
+    };
+    let octals = text[1..]
+        .bytes()
+        .take(3)
+        .take_while(|b| (b'0'..=b'7').contains(b))
+        .count();
+    match c {
+        '1'..='7' if octals < 2 => Err(bad(2)),
+        '0'..='7' => Ok(octal(octals)),
+        'x' => hex_char(text).ok_or_else(|| bad(hex_fault_len(text))),
+        'a' => Ok(('\u{7}', 2)),
+        'f' => Ok(('\u{c}', 2)),
+        'n' => Ok(('\n', 2)),
+        'r' => Ok(('\r', 2)),
+        't' => Ok(('\t', 2)),
+        'v' => Ok(('\u{b}', 2)),
+        _ if c.is_ascii_punctuation() => Ok((c, 2)),
+        _ => Err(bad(1 + c.len_utf8())),
+    }
+}
+
+fn hex_char(text: &str) -> Option<(char, usize)> {
+    let (digits, len) = match text[2..].strip_prefix('{') {
+        Some(body) => {
+            let end = body.find('}')?;
+            (&body[..end], end + 4)
+        }
+        None => (text.get(2..4)?, 4),
+    };
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let value = u32::from_str_radix(digits, 16).ok()?;
+    Some((char::from_u32(value)?, len))
+}
+
+fn hex_fault_len(text: &str) -> usize {
+    let digits = text[2..].bytes().take_while(u8::is_ascii_hexdigit).count();
+    (3 + digits).min(4)
+}
+
+fn unicode_class(text: &str) -> Result<(String, usize), String> {
+    let (name, len) = match text[2..].strip_prefix('{') {
+        Some(body) => match body.find('}') {
+            Some(end) => (&body[..end], end + 4),
+            None => return Err(fault("invalid character class range", text)),
+        },
+        None => match text[2..].chars().next() {
+            Some(c) => (&text[2..2 + c.len_utf8()], 2 + c.len_utf8()),
+            None => return Err(fault("invalid character class range", text)),
+        },
+    };
+    let (caret, name) = match name.strip_prefix('^') {
+        Some(name) => (true, name),
+        None => (false, name),
+    };
+    let negative = caret != text.starts_with("\\P");
+    let well_cased = name.split('_').all(|part| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(|c| c.is_ascii_uppercase())
+            && chars.all(|c| c.is_ascii_lowercase() || c == '_')
+    });
+    let class = if name == "Any" {
+        "\\p{Any}".to_owned()
+    } else if name.len() <= 2 {
+        format!("\\p{{gc={name}}}")
+    } else {
+        format!("\\p{{sc={name}}}")
+    };
+    if !well_cased || regex_syntax::parse(&class).is_err() {
+        return Err(fault("invalid character class range", &text[..len]));
+    }
+    Ok((
+        if negative {
+            format!("[^{class}]")
+        } else {
+            class
+        },
+        len,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, text: &str, expected: bool) {
+        let translated = translate(pattern, Anchors::Text).expect(pattern);
+        let regex = Budget::default().compile(&translated).expect(pattern);
+        assert_eq!(
+            regex.is_match(text.as_bytes()),
+            expected,
+            "{pattern} on {text:?}"
+        );
+    }
+
+    fn check_error(pattern: &str, expected: &str) {
+        let error = translate(pattern, Anchors::Text).expect_err(pattern);
+        assert_eq!(error, format!("error parsing regexp: {expected}"));
+    }
+
+    #[test]
+    fn go_syntax_keeps_its_meaning() {
+        check(r"\d", "\u{0663}", false);
+        check(r"^\s$", "\u{b}", false);
+        check(r"\Qa.b\E", "a.b", true);
+        check(r"\Qa.b\E", "axb", false);
+        check(r"\141", "a", true);
+        check(r"\<x\>", "<x>", true);
+        check("a{,2}", "a{,2}", true);
+        check("{foo", "{foo", true);
+        check("[a&&b]", "&", true);
+        check("[[a]b]", "[b]", true);
+        check("[]a]", "]", true);
+        check("[^a]", "\n", true);
+        check("(?i)Error", "eRROR", true);
+        check("(?P<a>x)(?P<a>y)", "xy", true);
+        check("(?<a>x)", "x", true);
+        check(r"[\d-]", "-", true);
+        check(r"\pL", "\u{e9}", true);
+        check(r"[[:alpha:]]+$", "abc", true);
+        check(r"a\x{62}\x63", "abc", true);
+        check("(?s)a.b", "a\nb", true);
+        check("a.b", "a\nb", false);
+        check("x(?:)*", "x", true);
+    }
+
+    #[test]
+    fn faults_have_go_words() {
+        check_error("(", "missing closing ): `(`");
+        check_error("a)", "unexpected ): `a)`");
+        check_error("*", "missing argument to repetition operator: `*`");
+        check_error("a|*", "missing argument to repetition operator: `*`");
+        check_error("x**", "invalid nested repetition operator: `**`");
+        check_error("x*+", "invalid nested repetition operator: `*+`");
+        check_error("x{1001}", "invalid repeat count: `{1001}`");
+        check_error("(x{100}){100}", "invalid repeat count: `{100}`");
+        check_error("[z-a]", "invalid character class range: `z-a`");
+        check_error("[a", "missing closing ]: `[a`");
+        check_error(r"\Z", r"invalid escape sequence: `\Z`");
+        check_error(r"\1", r"invalid escape sequence: `\1`");
+        check_error("(?x)", "invalid or unsupported Perl syntax: `(?x`");
+        check_error("(?=a)", "invalid or unsupported Perl syntax: `(?=`");
+        check_error(
+            r"\p{Letter}",
+            r"invalid character class range: `\p{Letter}`",
+        );
+        check_error("\\", "trailing backslash at end of expression: ``");
+        check_error("(?P<a-b>x)", "invalid named capture: `(?P<a-b>`");
+    }
+
+    #[test]
+    fn hostile_patterns_are_refused() {
+        assert!(translate(&"(".repeat(10_000), Anchors::Text).is_err());
+        let wide = translate(r"(\pL{30}){30}", Anchors::Text).expect("valid");
+        let error = Budget::default().compile(&wide).expect_err("too large");
+        assert!(error.contains("expression too large"), "{error}");
+        let mut budget = Budget::default();
+        let mid = translate(r"\pL{20}", Anchors::Text).expect("valid");
+        assert!((0..1_000).any(|_| budget.compile(&mid).is_err()));
+    }
+}
