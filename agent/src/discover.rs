@@ -617,9 +617,7 @@ impl World {
     /// A key whose files have been gone for long, to be forgotten by the sink.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<Vec<u8>> {
         let timing = &self.config.timing;
-        if self.root.is_none() {
-            return None;
-        }
+        self.root?;
         let old = |o: &Orphan| now.duration_since(o.since) >= timing.forget;
         let key = self
             .orphans

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{StartAt, Timing};
 use crate::files::{self, Found, Gz, Identity, Rank};
-use crate::frame::{Chains, Cursor, Framer};
+use crate::frame::{Chains, Cursor, Framer, Long};
 use crate::labels::InstanceLabels;
 use crate::position::{self, FilePosition};
 use crate::stats::{Stats, add};
@@ -86,6 +86,11 @@ impl LogFile {
         self.present = true;
         self.size = found.size;
         self.dirty = !self.complete;
+        if !found.gz {
+            // A copy is written on; the descriptor would stay with the original.
+            self.source = Source::Closed;
+            self.dirty = true;
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -207,6 +212,13 @@ impl Instance {
             }
         }
         None
+    }
+
+    /// Bytes of memory that its unfinished lines hold.
+    pub(crate) fn held(&self) -> usize {
+        let chains = self.chains.iter().flatten().map(|c| c.bytes.len());
+        let longs = self.files.iter().filter_map(|f| f.cursor.long.as_ref());
+        chains.sum::<usize>() + longs.map(Long::held).sum::<usize>()
     }
 
     /// Whether a newer file than `index` has been begun.

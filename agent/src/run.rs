@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::discover::World;
 use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
-use crate::instance::{LogFile, Need, Source};
+use crate::instance::{Instance, LogFile, Need, Source};
 use crate::labels::InstanceLabels;
 use crate::position;
 use crate::sink::{Refused, Sink};
@@ -152,6 +152,8 @@ impl<S: Sink> Agent<S> {
             self.world.drain_events(woken);
             if woken >= self.world.next_rescan {
                 self.world.rescan(woken);
+                let held = self.world.instances.iter().flatten().map(Instance::held);
+                self.framer.set_held(held.sum());
             }
             self.world.tick(woken);
             if self.forget_expired(woken, shutdown.as_mut()).await == Flow::Stop
@@ -645,6 +647,7 @@ async fn watch(world: &mut World) {
     if now >= world.next_rescan {
         world.rescan(now);
     }
+    world.tick(now);
     tokio::time::sleep(world.config.timing.coalesce).await;
 }
 

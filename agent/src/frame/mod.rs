@@ -94,6 +94,13 @@ pub(crate) struct Long {
     pub(crate) scanned: u64,
 }
 
+impl Long {
+    /// Bytes of memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// How far a file has been read.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -258,7 +265,7 @@ impl Framer {
             cursor.long = Some(long);
             return None;
         };
-        self.held -= long.bytes.len();
+        self.held = self.held.saturating_sub(long.bytes.len());
         let lost = long.scanned - long.bytes.len() as u64;
         if lost > 0 {
             self.count_cut(lost);
@@ -276,7 +283,7 @@ impl Framer {
     /// Forgets an unfinished long record, to be read again.
     pub(crate) fn drop_long(&mut self, cursor: &mut Cursor) {
         if let Some(long) = cursor.long.take() {
-            self.held -= long.bytes.len();
+            self.held = self.held.saturating_sub(long.bytes.len());
         }
     }
 
@@ -432,7 +439,7 @@ impl Framer {
         let Some(chain) = chains[stream].take() else {
             return;
         };
-        self.held -= chain.bytes.len();
+        self.held = self.held.saturating_sub(chain.bytes.len());
         if chain.dropped > 0 {
             self.count_cut(chain.dropped);
         }
@@ -442,11 +449,6 @@ impl Framer {
             start: chain.start,
         };
         self.emit(wants_level, stream, chain.ts, line, out);
-    }
-
-    /// Forgets an open chain, whose file begins anew.
-    pub(crate) fn drop_chain(&mut self, chain: &Chain) {
-        self.held -= chain.bytes.len();
     }
 
     fn count_cut(&self, bytes: u64) {
@@ -480,6 +482,11 @@ impl Framer {
             stream: stream as u8,
             level,
         });
+    }
+
+    /// Corrects the sum of bytes held, after files and instances went away with unfinished lines.
+    pub(crate) fn set_held(&mut self, held: usize) {
+        self.held = held;
     }
 
     /// Bytes that unfinished lines hold now.
