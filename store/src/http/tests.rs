@@ -131,6 +131,10 @@ fn errors_have_lokis_text() {
         let head = format!("POST {QUERY}\nContent-Type: text/plain");
         let want = "parse error : syntax error: unexpected $end";
         check(at, &head, "query=vector(1)", 400, want).await;
+        let many = "match[]=%7Ba%3D%22b%22%7D&".repeat(1001);
+        let want = "max streams matchers per query exceeded, matchers-count > limit (1001 > 1000)";
+        let head = format!("POST /loki/api/v1/series\n{FORM}");
+        check(at, &head, &many, 400, want).await;
         let long = format!("query={}", "x".repeat(131_073));
         let want = "parse error : input size too long (131073 > 131072)";
         check(at, &format!("POST {QUERY}\n{FORM}"), &long, 400, want).await;
@@ -541,6 +545,39 @@ fn a_body_that_does_not_come_is_cut_off() {
         let head =
             format!("POST {QUERY} HTTP/1.1\r\nHost: x\r\n{FORM}\r\nContent-Length: 9\r\n\r\nque");
         assert_eq!(split(&send(at, head.as_bytes()).await).status, 408);
+    });
+}
+
+#[test]
+fn forms_in_memory_are_bounded() {
+    let limits = HttpLimits {
+        max_body_bytes: 100,
+        header_timeout: Duration::from_secs(600),
+        ..limits()
+    };
+    let head = format!("POST {QUERY} HTTP/1.1\r\nHost: x\r\n{FORM}\r\nContent-Length: 100\r\n\r\n");
+    with_service(Fake::echo(), limits, async |at, service| {
+        let mut held = Vec::new();
+        for taken in 1..=4 {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            held.push(stream);
+            while service.form_bytes.available_permits() > 400 - 100 * taken {
+                tokio::task::yield_now().await;
+            }
+        }
+        let path = format!("POST {QUERY}\n{FORM}");
+        let waits = tokio::spawn(async move { ask(at, &path, "query=vector(1)").await.status });
+        connections(&service, 5).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished());
+        held.pop();
+        assert_eq!(waits.await.unwrap(), 200);
+        held.clear();
+        connections(&service, 0).await;
+        assert_eq!(service.form_bytes.available_permits(), 400);
     });
 }
 
