@@ -114,9 +114,7 @@ const FUNCTIONS: [(&str, &str); 33] = [
     ("duration_seconds", "DURATION_SECONDS_CONV"),
 ];
 
-const TWO_CHAR: [&str; 10] = [
-    "=~", "!=", "!~", "!>", "|=", "|~", "|>", "==", ">=", "<=",
-];
+const TWO_CHAR: [&str; 10] = ["=~", "!=", "!~", "!>", "|=", "|~", "|>", "==", ">=", "<="];
 const ONE_CHAR: [&str; 16] = [
     "{", "}", "(", ")", ",", ".", "=", "|", "+", "-", "*", "/", "%", "^", ">", "<",
 ];
@@ -203,10 +201,7 @@ impl<'q> Lexer<'q> {
     }
 
     fn digit_follows(&self) -> bool {
-        self.rest
-            .as_bytes()
-            .get(1)
-            .is_some_and(u8::is_ascii_digit)
+        self.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit)
     }
 
     fn skip_blanks(&mut self) -> Result<(), ParseError> {
@@ -376,7 +371,9 @@ impl<'q> Lexer<'q> {
         let bytes = self.rest.as_bytes();
         let byte = |i: usize| bytes.get(i).copied().unwrap_or(0);
         let run = |mut i: usize, hex: bool| {
-            while byte(i) == b'_' || byte(i).is_ascii_digit() || (hex && byte(i).is_ascii_hexdigit())
+            while byte(i) == b'_'
+                || byte(i).is_ascii_digit()
+                || (hex && byte(i).is_ascii_hexdigit())
             {
                 i += 1;
             }
@@ -405,7 +402,11 @@ impl<'q> Lexer<'q> {
             i = run(i + 1, prefix == b'x');
         }
         if !bytes[first..i].iter().any(u8::is_ascii_hexdigit) {
-            let name = if prefix == b'x' { "hexadecimal" } else { "octal" };
+            let name = if prefix == b'x' {
+                "hexadecimal"
+            } else {
+                "octal"
+            };
             return self.error(&format!("{name} literal has no digits"));
         }
         let exponent = byte(i).to_ascii_lowercase();
@@ -445,7 +446,11 @@ impl<'q> Lexer<'q> {
         let tail: usize = self.rest[len..]
             .chars()
             .take_while(|c| {
-                c.is_numeric() || matches!(c, 'n' | 's' | 'h' | 'm' | 'u' | '\u{b5}' | 'd' | 'w' | 'y' | '.')
+                c.is_numeric()
+                    || matches!(
+                        c,
+                        'n' | 's' | 'h' | 'm' | 'u' | '\u{b5}' | 'd' | 'w' | 'y' | '.'
+                    )
             })
             .map(char::len_utf8)
             .sum();
@@ -521,10 +526,7 @@ impl<'q> Lexer<'q> {
 }
 
 fn find_operator(operators: &[&'static str], text: &str) -> Option<&'static str> {
-    operators
-        .iter()
-        .find(|op| text.starts_with(**op))
-        .copied()
+    operators.iter().find(|op| text.starts_with(**op)).copied()
 }
 
 /// Whether the text after a function's name makes it one: `(`, or `by (`, or `without (`.

@@ -80,7 +80,9 @@ pub(crate) fn check_parser(pattern: &[u8]) -> Result<(), String> {
     }
     for (i, name) in names.iter().enumerate() {
         if names[..i].contains(name) {
-            return fail(format!("duplicate capture name ({name}): invalid expression"));
+            return fail(format!(
+                "duplicate capture name ({name}): invalid expression"
+            ));
         }
     }
     Ok(())

@@ -7,8 +7,8 @@ mod line;
 
 pub use line::LineFilter;
 
-use crate::ParseError;
 use crate::Pairs;
+use crate::ParseError;
 use crate::ast::{LabelFilter, LogExpr, Stage};
 use crate::error::unsupported;
 use crate::matcher::value_of;

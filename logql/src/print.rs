@@ -102,7 +102,9 @@ pub(crate) fn label_filter(filter: &LabelFilter) -> String {
             format!("{name}{op}ip({})", quote(pattern))
         }
         LabelFilter::Number(name, op, value) => {
-            let value = value.as_ref().map_or_else(Clone::clone, |v| sample_value(*v));
+            let value = value
+                .as_ref()
+                .map_or_else(Clone::clone, |v| sample_value(*v));
             format!("{name}{}{value}", equals(op))
         }
         LabelFilter::Duration(name, op, ns) => format!("{name}{}{}", equals(op), go_duration(*ns)),

@@ -296,7 +296,8 @@ impl Translator<'_> {
             return Err(fault("invalid named capture", rest));
         };
         let name = &rest[start..end];
-        let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let valid =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !valid {
             return Err(fault("invalid named capture", &rest[..=end]));
         }
@@ -434,7 +435,12 @@ impl Translator<'_> {
             && let Some(end) = rest.find(":]")
         {
             let name = &rest[..end + 2];
-            if !POSIX.contains(&name.trim_start_matches("[:").trim_start_matches('^').trim_end_matches(":]")) {
+            if !POSIX.contains(
+                &name
+                    .trim_start_matches("[:")
+                    .trim_start_matches('^')
+                    .trim_end_matches(":]"),
+            ) {
                 return Err(fault("invalid character class range", name));
             }
             out.push_str(name);
@@ -490,7 +496,9 @@ const POSIX: [&str; 14] = [
 ];
 
 fn push_literal(out: &mut String, c: char) {
-    if c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '/' | ':' | '"' | '=' | ',') || c as u32 > 0x7f
+    if c.is_ascii_alphanumeric()
+        || matches!(c, '_' | ' ' | '/' | ':' | '"' | '=' | ',')
+        || c as u32 > 0x7f
     {
         out.push(c);
     } else {
@@ -504,14 +512,22 @@ fn escaped_char(text: &str) -> Result<(char, usize), String> {
         return Err(fault("trailing backslash at end of expression", ""));
     };
     let bad = |len: usize| {
-        let end = (0..=len.min(text.len())).rev().find(|i| text.is_char_boundary(*i));
+        let end = (0..=len.min(text.len()))
+            .rev()
+            .find(|i| text.is_char_boundary(*i));
         fault("invalid escape sequence", &text[..end.unwrap_or(0)])
     };
     let octal = |len: usize| {
-        let value = text[1..=len].chars().fold(0, |v, c| v * 8 + c.to_digit(8).unwrap_or(0));
+        let value = text[1..=len]
+            .chars()
+            .fold(0, |v, c| v * 8 + c.to_digit(8).unwrap_or(0));
         (char::from_u32(value).unwrap_or('\u{fffd}'), len + 1)
     };
-    let octals = text[1..].bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+    let octals = text[1..]
+        .bytes()
+        .take(3)
+        .take_while(|b| (b'0'..=b'7').contains(b))
+        .count();
     match c {
         '1'..='7' if octals < 2 => Err(bad(2)),
         '0'..='7' => Ok(octal(octals)),
@@ -595,7 +611,11 @@ mod tests {
     fn check(pattern: &str, text: &str, expected: bool) {
         let translated = translate(pattern, Anchors::Text).expect(pattern);
         let regex = Budget::default().compile(&translated).expect(pattern);
-        assert_eq!(regex.is_match(text.as_bytes()), expected, "{pattern} on {text:?}");
+        assert_eq!(
+            regex.is_match(text.as_bytes()),
+            expected,
+            "{pattern} on {text:?}"
+        );
     }
 
     fn check_error(pattern: &str, expected: &str) {
@@ -645,7 +665,10 @@ mod tests {
         check_error(r"\1", r"invalid escape sequence: `\1`");
         check_error("(?x)", "invalid or unsupported Perl syntax: `(?x`");
         check_error("(?=a)", "invalid or unsupported Perl syntax: `(?=`");
-        check_error(r"\p{Letter}", r"invalid character class range: `\p{Letter}`");
+        check_error(
+            r"\p{Letter}",
+            r"invalid character class range: `\p{Letter}`",
+        );
         check_error("\\", "trailing backslash at end of expression: ``");
         check_error("(?P<a-b>x)", "invalid named capture: `(?P<a-b>`");
     }

@@ -141,7 +141,9 @@ impl<'m> Join<'m> {
             met.fill(false);
             for (i, series) in self.one.series.iter().enumerate() {
                 if let Some(value) = take(series, &mut one_at[i], now)
-                    && partner[self.one_signatures[i]].replace((i, value)).is_some()
+                    && partner[self.one_signatures[i]]
+                        .replace((i, value))
+                        .is_some()
                 {
                     return Err(self.duplicate());
                 }

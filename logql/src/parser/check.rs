@@ -63,7 +63,9 @@ fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
         }
     } else if let Some(param) = &range.param {
         let param = go_v(literal(param)?);
-        return Err(plain(format!("parameter {param} not supported for operation {op}")));
+        return Err(plain(format!(
+            "parameter {param} not supported for operation {op}"
+        )));
     }
     let groups = matches!(
         op,
@@ -109,7 +111,9 @@ fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
             Ok(_) => {}
         },
         (_, Some(param)) => {
-            return Err(plain(format!("unsupported parameter for operation {op}({param},")));
+            return Err(plain(format!(
+                "unsupported parameter for operation {op}({param},"
+            )));
         }
         _ => {}
     }

@@ -70,7 +70,12 @@ impl Parser<'_> {
     }
 
     /// Compiles a matcher. A bad regex is reported at once, before any syntax error further right.
-    fn matcher(&mut self, name: String, op: MatchOp, value: Vec<u8>) -> Result<Matcher, ParseError> {
+    fn matcher(
+        &mut self,
+        name: String,
+        op: MatchOp,
+        value: Vec<u8>,
+    ) -> Result<Matcher, ParseError> {
         let value = String::from_utf8_lossy(&value).into_owned();
         Matcher::new(name, op, value, &mut self.regexes).map_err(plain)
     }
@@ -225,8 +230,7 @@ impl Parser<'_> {
         let mut all = Vec::new();
         loop {
             let name = self.ident(&["IDENTIFIER"])?;
-            let is_matcher =
-                matches!(self.peek()?, Tok::Word(word) if match_op(word).is_some());
+            let is_matcher = matches!(self.peek()?, Tok::Word(word) if match_op(word).is_some());
             all.push(if is_matcher {
                 Named::Matcher(self.matcher_after_name(name)?)
             } else {
@@ -273,11 +277,7 @@ impl Parser<'_> {
         }
     }
 
-    fn single_filter(
-        &mut self,
-        expecting: &[&str],
-        depth: u32,
-    ) -> Result<LabelFilter, ParseError> {
+    fn single_filter(&mut self, expecting: &[&str], depth: u32) -> Result<LabelFilter, ParseError> {
         if self.eat("(")? {
             let inner = self.label_filter(&FILTER_START, depth + 1)?;
             self.expect(")", &[])?;
@@ -343,10 +343,9 @@ fn join_rest(
 ) -> LabelFilter {
     let joined = match current {
         // `x and y , z` groups as `x , (y , z)`; both mean the same, and both print alike in length.
-        LabelFilter::And(x, y) => LabelFilter::And(
-            x,
-            Box::new(LabelFilter::And(y, Box::new(rest))),
-        ),
+        LabelFilter::And(x, y) => {
+            LabelFilter::And(x, Box::new(LabelFilter::And(y, Box::new(rest))))
+        }
         single => LabelFilter::And(Box::new(single), Box::new(rest)),
     };
     or_filter(alternatives, joined)

@@ -49,7 +49,11 @@ impl LineFilter {
             return Ok(());
         }
         for operand in operands {
-            out.extend(Self::compile_one(op, std::slice::from_ref(operand), budget)?);
+            out.extend(Self::compile_one(
+                op,
+                std::slice::from_ref(operand),
+                budget,
+            )?);
         }
         Ok(())
     }
@@ -253,7 +257,9 @@ fn is_simple(hir: &Hir) -> bool {
             let literals = parts.iter().filter(|p| literal_of(p).is_some()).count();
             parts.len() <= 3
                 && literals <= 1
-                && parts.iter().all(|p| literal_of(p).is_some() || is_always(p))
+                && parts
+                    .iter()
+                    .all(|p| literal_of(p).is_some() || is_always(p))
         }
         HirKind::Alternation(branches) => branches.iter().all(is_simple),
         _ => false,
