@@ -2,7 +2,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use logql::eval::EvalError;
@@ -665,7 +665,6 @@ fn a_shutdown_cuts_what_does_not_end() {
         ..limits()
     };
     let mut held = None;
-    let begin = Instant::now();
     with_service(fake, limits, async |at, service| {
         let request = format!("GET {QUERY}?query=vector(1) HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut stream = TcpStream::connect(at).await.unwrap();
@@ -675,6 +674,5 @@ fn a_shutdown_cuts_what_does_not_end() {
     });
     let (_, service) = held.unwrap();
     assert_eq!(service.state.load(Ordering::Relaxed), State::Stopping as u8);
-    assert!(begin.elapsed() < HttpLimits::default().query_timeout);
     assert_eq!(told.blocking_recv(), Some("cancelled"));
 }
