@@ -23,18 +23,19 @@ use crate::limits::{
 use crate::positions::Positions;
 use crate::segment::SegmentEntry;
 
+mod columns;
 mod epoch;
 mod intern;
+mod merge;
 mod nursery;
 mod seal;
 mod snapshot;
-#[cfg(test)]
-mod tests;
 
 pub use snapshot::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
 
 pub(crate) use epoch::Epoch;
 use epoch::StreamState;
+pub(crate) use merge::merge;
 use nursery::{Nursery, RECORD_BYTES, Record};
 use seal::Sealer;
 
