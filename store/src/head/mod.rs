@@ -21,7 +21,7 @@ use crate::limits::{
     POSITION_KEY_BYTES_MAX, ZSTD_LEVEL,
 };
 use crate::positions::Positions;
-use crate::segment::SegmentEntry;
+use crate::segment::{Position, SegmentEntry};
 
 mod columns;
 mod epoch;
@@ -56,7 +56,7 @@ pub(crate) enum Reason {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) epoch: Epoch,
-    pub(crate) positions: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) positions: Vec<Position>,
     pub(crate) reason: Reason,
 }
 
@@ -218,7 +218,7 @@ impl Head {
     }
 
     /// Positions, including what is not durable yet.
-    pub(crate) fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn positions(&self) -> Vec<Position> {
         self.positions.list()
     }
 
