@@ -45,7 +45,7 @@ fn main() {
     // Round robin in order of time, as a tailer sees it: each turn takes one minute of every file.
     let mut now = sources
         .iter()
-        .filter_map(|s| first_time(s))
+        .filter_map(first_time)
         .min()
         .unwrap_or(0);
     while sources.iter().any(|s| s.at < s.text.len()) {

@@ -13,7 +13,7 @@ use super::epoch::{Epoch, Row};
 use super::intern::Interner;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
 use crate::limits::BLOCK_RAW_BYTES;
-use crate::segment::{Cell, Chunk, SegmentInput};
+use crate::segment::{Cell, Chunk, Position, SegmentInput};
 
 /// What a segment holds, apart from the labels, which stay in the epoch.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Merger<'_> {
             match self.decode(group) {
                 Ok(run) => return self.join(group[0].chunk.stream, &run),
                 Err(error) => {
-                    tracing::error!(%error, "a block in memory is damaged, it is written as it is")
+                    tracing::error!(%error, "a block in memory is damaged, it is written as it is");
                 }
             }
         }
@@ -178,7 +178,7 @@ impl Merged {
         &'a self,
         epoch: &'a Epoch,
         written_at: i64,
-        positions: &'a [(Vec<u8>, Vec<u8>)],
+        positions: &'a [Position],
     ) -> SegmentInput<'a> {
         let order = epoch.streams_by_labels();
         let mut ordinal = vec![0; epoch.labels.len()];
