@@ -46,7 +46,11 @@ fn steps(start: i64, end: i64, step: i64) -> Request {
 
 /// What must be the same whatever happened to the index.
 fn check_everything(fixture: &Fixture, about: &str) {
-    for query in [SHOP, r#"{namespace=~".+", app=""} |= "line 1""#, r#"{pod=~"dns.*"} != "3""#] {
+    for query in [
+        SHOP,
+        r#"{namespace=~".+", app=""} |= "line 1""#,
+        r#"{pod=~"dns.*"} != "3""#,
+    ] {
         for direction in [Direction::Forward, Direction::Backward] {
             for limit in [1, 10, 10_000] {
                 check(fixture, query, &logs_request(limit, direction), about);
