@@ -3,6 +3,8 @@
 
 mod check;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

@@ -17,7 +17,7 @@ use logql::value::LogEntry;
 use wire::LabelSet;
 
 use super::*;
-use crate::block::{BlockInput, Encoder, Header};
+use crate::block::{BlockInput, Encoder};
 use crate::head::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
 use crate::segment::{Cell, Chunk, MINUTE_NS, Minutes, SegmentInput, minute_of, write};
 
@@ -74,7 +74,7 @@ struct Fixture {
     disk: Arc<dyn Disk>,
     index: Index,
     damage: Damage,
-    segments: Vec<SegmentInfo>,
+    segments: Vec<SegmentEntry>,
     sequence: u64,
     raw: Vec<Entry>,
     sealed: Vec<Sealed>,
@@ -109,7 +109,10 @@ fn encode_block(runs: &[Vec<&Entry>]) -> Arc<[u8]> {
         .collect();
     let input = BlockInput {
         times: &entries.iter().map(|e| e.ts).collect::<Vec<_>>(),
-        lengths: &entries.iter().map(|e| e.line.len() as u32).collect::<Vec<_>>(),
+        lengths: &entries
+            .iter()
+            .map(|e| e.line.len() as u32)
+            .collect::<Vec<_>>(),
         ids: &ids,
         lines: &lines,
         sets: &used,
@@ -171,7 +174,8 @@ impl Fixture {
     fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-        disk.create_dir_all(&folder.path().join("segments")).unwrap();
+        disk.create_dir_all(&folder.path().join("segments"))
+            .unwrap();
         let index = Index::open(Arc::clone(&disk), folder.path());
         let fixture = Fixture {
             folder,
@@ -225,7 +229,7 @@ impl Fixture {
     }
 
     fn path(&self, sequence: u64) -> PathBuf {
-        let name = crate::segment::file_name(sequence);
+        let name = segment::file_name(sequence);
         self.folder.path().join("segments").join(name)
     }
 
@@ -264,8 +268,8 @@ impl Fixture {
         let mut encoder = Encoder::new(1).unwrap();
         let path = write(&*self.disk, &folder, 0, &input, &mut encoder).unwrap();
         let reader = Reader::open(&*self.disk, &path).unwrap();
-        crate::segment::SegmentSink::committed(&self.index, &reader);
-        self.segments.push(SegmentInfo::of(&reader));
+        segment::SegmentSink::committed(&self.index, &reader);
+        self.segments.push(SegmentEntry::of(&reader));
         self.sealed.clear();
         self.sequence += 1;
     }
@@ -274,7 +278,10 @@ impl Fixture {
     fn reopen(&mut self, damage: impl FnOnce(&std::path::Path)) {
         self.flush();
         let folder = self.folder.path().to_owned();
-        self.index = Index::open(Arc::new(RealDisk::new()), std::path::Path::new("/nonexistent"));
+        self.index = Index::open(
+            Arc::new(RealDisk::new()),
+            std::path::Path::new("/nonexistent"),
+        );
         damage(&folder);
         self.index = Index::open(Arc::clone(&self.disk), &folder);
         reconcile(self);
@@ -307,57 +314,49 @@ impl Fixture {
 
 impl View for Fixture {
     fn head(&self, want: &mut Want<'_>) -> Result<Snapshot, OverBudget> {
-        let (mut chunks, mut minutes) = self.minutes();
-        let chosen: Vec<bool> = streams().iter().map(|s| (want.select)(s.as_ref())).collect();
-        let mut kept = Minutes {
-            cells: Vec::new(),
-            starts: vec![0],
+        let (all, tables) = self.minutes();
+        let sets = streams();
+        let chosen: Vec<bool> = sets.iter().map(|s| (want.select)(s.as_ref())).collect();
+        let mut out = Snapshot {
+            committed: self.sequence - 1,
+            metadata: self::sets(),
+            ..Snapshot::default()
         };
-        for (i, held) in chunks.iter().enumerate() {
-            if chosen[held.chunk.stream as usize] {
-                kept.cells.extend(minutes.of(i));
-                kept.starts.push(kept.cells.len() as u32);
+        let touches = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
+        out.segments = self.segments.iter().filter(touches).copied().collect();
+        let number = |streams: &mut Vec<LabelSet>, stream: usize| {
+            let known = streams.iter().position(|s| *s == sets[stream]);
+            known.unwrap_or_else(|| {
+                streams.push(sets[stream].clone());
+                streams.len() - 1
+            }) as u32
+        };
+        out.minutes.starts.push(0);
+        for (i, mut held) in all.into_iter().enumerate() {
+            let c = &mut held.chunk;
+            if chosen[c.stream as usize] && c.max_ts >= want.start && c.min_ts <= want.end {
+                c.stream = number(&mut out.streams, c.stream as usize);
+                out.minutes.cells.extend(tables.of(i));
+                out.minutes.starts.push(out.minutes.cells.len() as u32);
+                out.chunks.push(held);
             }
         }
-        chunks.retain(|c| chosen[c.chunk.stream as usize]);
-        minutes = kept;
-        let mut raw = Vec::new();
-        for run in self.runs() {
-            if !chosen[run[0].stream] {
+        for mut run in self.runs() {
+            run.retain(|e| e.ts >= want.start && e.ts <= want.end && chosen[e.stream]);
+            if run.is_empty() {
                 continue;
             }
-            let mut out = RawRun {
-                stream: run[0].stream as u32,
-                sequence: self.sequence,
-                ..RawRun::default()
-            };
-            for e in run {
-                out.times.push(e.ts);
-                out.lengths.push(e.line.len() as u32);
-                out.ids.push(e.set as u32);
-                if want.lines {
-                    out.lines.extend_from_slice(&e.line);
-                    out.lines.push(b'\n');
-                }
-            }
-            raw.push(out);
+            let stream = number(&mut out.streams, run[0].stream);
+            out.raw
+                .push(raw_run(&run, stream, self.sequence, want.lines));
         }
-        Ok(Snapshot {
-            committed: self.sequence - 1,
-            streams: streams(),
-            metadata: sets(),
-            chunks,
-            minutes,
-            raw,
-        })
+        Ok(out)
     }
-    fn segments(&self, committed: u64) -> Vec<SegmentInfo> {
-        let mut all = self.segments.clone();
-        all.retain(|s| s.key.sequence <= committed);
-        all
+    fn segments(&self) -> Vec<SegmentEntry> {
+        self.segments.clone()
     }
-    fn open(&self, segment: &SegmentInfo) -> Result<Reader, SegmentError> {
-        Reader::open(&*self.disk, &self.path(segment.key.sequence))
+    fn open(&self, segment: &SegmentEntry) -> Result<Reader, SegmentError> {
+        Reader::open(&*self.disk, &self.path(segment.sequence))
     }
     fn index(&self) -> &Index {
         &self.index
@@ -365,6 +364,24 @@ impl View for Fixture {
     fn damage(&self) -> &Damage {
         &self.damage
     }
+}
+
+fn raw_run(run: &[&Entry], stream: u32, sequence: u64, lines: bool) -> RawRun {
+    let mut out = RawRun {
+        stream,
+        sequence,
+        ..RawRun::default()
+    };
+    for e in run {
+        out.times.push(e.ts);
+        out.lengths.push(e.line.len() as u32);
+        out.ids.push(e.set as u32);
+        if lines {
+            out.lines.extend_from_slice(&e.line);
+            out.lines.push(b'\n');
+        }
+    }
+    out
 }
 
 /// The same leaves over a list of entries.
@@ -412,8 +429,10 @@ impl Leaf for Model<'_> {
                     .iter()
                     .map(|l| (l.0.to_owned(), l.1.to_owned(), l.2))
                     .collect();
-                let text: Vec<String> =
-                    labels.iter().map(|l| format!("{}={:?}", l.0, l.1)).collect();
+                let text: Vec<String> = labels
+                    .iter()
+                    .map(|l| format!("{}={:?}", l.0, l.1))
+                    .collect();
                 let text = format!("{{{}}}", text.join(", "));
                 found.push((e.ts, text, i, labels, o.line.to_vec()));
             }
@@ -512,7 +531,13 @@ fn check(fixture: &Fixture, query: &str, request: &Request, about: &str) {
 
 #[derive(Debug, PartialEq)]
 enum Plain {
-    Logs(Vec<(i64, Vec<u8>, Vec<(String, String, logql::pipeline::Category)>)>),
+    Logs(
+        Vec<(
+            i64,
+            Vec<u8>,
+            Vec<(String, String, logql::pipeline::Category)>,
+        )>,
+    ),
     Other(Value),
 }
 
