@@ -109,10 +109,6 @@ impl LogFile {
         self.settled = false;
         self.grown = now;
     }
-
-    fn started(&self) -> bool {
-        self.cursor.read_at > 0 || self.cursor.skip != [0, 0]
-    }
 }
 
 /// What every instance needs from its surroundings.
@@ -221,9 +217,13 @@ impl Instance {
         chains.sum::<usize>() + longs.map(Long::held).sum::<usize>()
     }
 
-    /// Whether a newer file than `index` has been begun.
-    pub(crate) fn is_late(&self, index: usize) -> bool {
-        self.files[index + 1..].iter().any(LogFile::started)
+    /// Whether a newer file than `index` has been begun, by stream: what comes now cannot be joined any more.
+    pub(crate) fn late(&self, index: usize) -> [bool; 2] {
+        std::array::from_fn(|stream| {
+            let chain = self.chains[stream].as_ref().map(|c| c.file);
+            (index + 1..self.files.len())
+                .any(|j| chain == Some(self.files[j].cursor.id) || self.offsets(j)[stream] > 0)
+        })
     }
 
     /// Brings the files in line with a listing of the directory.

@@ -389,7 +389,7 @@ impl<S: Sink> Agent<S> {
             self.world.settle(iid, now);
             return Flow::Continue;
         }
-        let late = instance.is_late(index);
+        let late = instance.late(index);
         let wants_level = instance.labels.wants_level();
         let f = &mut instance.files[index];
         let end = f.cursor.next_offset() + data.len() as u64;

@@ -335,7 +335,7 @@ fn live(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn p1_any_life_and_any_crash_give_each_line_once(steps in prop::collection::vec(step(), 1..60)) {
         live(&steps);
