@@ -139,8 +139,8 @@ impl Cursor {
 pub(crate) struct Context {
     /// Whether lines are looked at for their level.
     pub(crate) wants_level: bool,
-    /// A newer file of the instance has been read already: pieces cannot be joined any more.
-    pub(crate) late: bool,
+    /// A newer file of the instance has been begun, by stream: pieces cannot be joined any more.
+    pub(crate) late: [bool; 2],
     /// The read filled the buffer: without a line feed the record is a long one.
     pub(crate) full: bool,
     /// Time of the read, for lines without one: nanoseconds since 1970.
@@ -384,7 +384,7 @@ impl Framer {
         }
         add(&self.stats.malformed, 1);
         // stdout's position cannot pass the start of an open line and also cover this one.
-        if !context.late {
+        if !context.late[0] {
             self.flush_chain(context.wants_level, chains, 0, out);
         }
         self.emit(context.wants_level, 0, context.now, line, out);
@@ -399,7 +399,7 @@ impl Framer {
         out: &mut Out,
     ) {
         let slot = &mut chains[piece.stream];
-        if context.late || (piece.full && slot.is_none()) {
+        if context.late[piece.stream] || (piece.full && slot.is_none()) {
             return self.emit(context.wants_level, piece.stream, piece.ts, content, out);
         }
         let chain = slot.get_or_insert_with(|| {
