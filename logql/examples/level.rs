@@ -19,6 +19,11 @@ fn main() -> std::io::Result<()> {
         }
         best = best.min(begin.elapsed().as_nanos() as f64 / lines.len() as f64);
     }
+    for line in &lines {
+        *counts
+            .entry(logql::level::detect_in_line(line))
+            .or_default() += 1;
+    }
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

@@ -120,6 +120,7 @@ pub(crate) enum LabelFilter {
 }
 
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "evaluated by a later part of the language")]
 pub(crate) struct Unwrap {
     pub(crate) label: String,
     /// `bytes`, `duration`, `duration_seconds`
@@ -191,6 +192,7 @@ pub(crate) struct BinaryExpr {
 }
 
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "evaluated by a later part of the language")]
 pub(crate) struct LabelReplace {
     pub(crate) inner: Expr,
     pub(crate) dst: Vec<u8>,

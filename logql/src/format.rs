@@ -23,8 +23,7 @@ pub fn write_sample_value(out: &mut String, value: f64) {
     result.expect("writing to a String cannot fail");
 }
 
-/// Go's `%v` of a float: shortest digits, as an exponent when the decimal exponent is below -4 or above 5
-/// (of 21 and more for Go itself; Loki's printer goes through `%v` with six digits' worth of plain notation).
+/// A float as Loki prints it by `%v`: shortest digits, as an exponent when the decimal exponent is below -4 or above 5.
 #[must_use]
 pub fn go_v(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -433,3 +432,7 @@ pub fn human_bytes(bytes: u64) -> String {
         format!("{value:.0}{}", NAMES[rank])
     }
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

@@ -279,36 +279,48 @@ fn next_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// Positions tested together; a multiple of the vector width of small CPUs.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
-/// The first level word that stands alone. Most lines are dismissed sixteen positions at a time.
+/// The first level word that stands alone. Most lines are dismissed a block of positions at a time.
 fn in_text(line: &[u8]) -> Option<&'static str> {
-    if let Some(level) = word_at(line, 0) {
-        return Some(level);
-    }
-    let mut at = 1;
-    // A block needs the byte before its first position and the one after its last.
-    while at + LANES < line.len() {
-        let window: &[u8; LANES + 2] = line[at - 1..=at + LANES].try_into().ok()?;
-        if may_begin(window)
-            && let Some(level) = (at..at + LANES).find_map(|i| word_at(line, i))
-        {
-            return Some(level);
+    // A block needs the byte before its first position and the one after its last. What is missing is made up for by
+    // blanks, which stand left of any word; candidates are confirmed on the line itself.
+    let mut padded = [b' '; LANES + 2];
+    let head = line.len().min(LANES + 1);
+    padded[1..=head].copy_from_slice(&line[..head]);
+    let mut window = &padded;
+    let mut at = 0;
+    loop {
+        if may_begin(window) {
+            let end = line.len().min(at + LANES);
+            if let Some(level) = (at..end).find_map(|i| word_at(line, i)) {
+                return Some(level);
+            }
         }
         at += LANES;
+        if at >= line.len() {
+            return None;
+        }
+        window = if let Some(Ok(window)) = line.get(at - 1..=at + LANES).map(TryInto::try_into) {
+            window
+        } else {
+            let tail = &line[at - 1..];
+            padded = [b' '; LANES + 2];
+            padded[..tail.len()].copy_from_slice(tail);
+            &padded
+        };
     }
-    (at..line.len()).find_map(|i| word_at(line, i))
 }
 
 /// Whether at any position but the first and last a word may begin: a byte that can stand to its left, then the first
 /// two letters. No branches, so that it compiles to vector instructions.
 #[inline]
 fn may_begin(window: &[u8; LANES + 2]) -> bool {
-    let mut any = 0u8;
-    for i in 1..=LANES {
-        let before = window[i - 1];
-        let first = window[i] | 0x20;
-        let second = window[i + 1] | 0x20;
+    let mut hits = [0u8; LANES];
+    for i in 0..LANES {
+        let before = window[i];
+        let first = window[i + 1] | 0x20;
+        let second = window[i + 2] | 0x20;
         let folded = before | 0x20;
         let left = u8::from(before < b'0')
             | u8::from(before == b'=')
@@ -321,9 +333,9 @@ fn may_begin(window: &[u8; LANES + 2]) -> bool {
             | (u8::from(first == b'e') & u8::from(second == b'r'))
             | (u8::from(first == b'w') & u8::from(second == b'a'))
             | (u8::from(first == b'i') & u8::from(second == b'n'));
-        any |= left & pair;
+        hits[i] = left & pair;
     }
-    any != 0
+    hits.iter().fold(0, |any, hit| any | hit) != 0
 }
 
 /// The level word that begins at a position and stands alone.

@@ -4,6 +4,8 @@
 //! raw line and can be tried on a whole column of lines.
 
 mod line;
+#[cfg(test)]
+mod tests;
 
 pub use line::LineFilter;
 

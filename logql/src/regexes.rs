@@ -10,6 +10,8 @@ use regex::bytes::{Regex, RegexBuilder};
 
 /// Deepest nesting of groups in a pattern; Rust's own parser allows no more.
 const MAX_GROUPS: usize = 200;
+/// Unicode classes (`\\p{..}`) in a pattern: each takes some kilobytes while it is compiled.
+const MAX_UNICODE_CLASSES: usize = 64;
 /// Go's bound on counted repetition, and on the product of nested counts.
 const MAX_REPEAT: u32 = 1_000;
 /// Bytes of compiled programs that all regexes of a query may take together.
@@ -106,6 +108,7 @@ fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
         widest: 1,
         repeat: None,
         names: Vec::new(),
+        unicode_classes: 0,
     };
     while translator.at < pattern.len() {
         translator.step()?;
@@ -135,6 +138,7 @@ struct Translator<'p> {
     /// Where the repetition operator began that ended just here.
     repeat: Option<(usize, usize)>,
     names: Vec<String>,
+    unicode_classes: usize,
 }
 
 impl Translator<'_> {
@@ -391,7 +395,7 @@ impl Translator<'_> {
     }
 
     /// `\d`, `\pL` and the like at the head: as the inside of a Rust class, and the length.
-    fn class_escape(&self) -> Result<Option<(String, usize)>, String> {
+    fn class_escape(&mut self) -> Result<Option<(String, usize)>, String> {
         let rest = self.rest();
         let class = match rest.as_bytes().get(1) {
             Some(b'd') => "0-9",
@@ -400,7 +404,16 @@ impl Translator<'_> {
             Some(b'S') => "[^\\t\\n\\x0c\\r\\x20]",
             Some(b'w') => "0-9A-Za-z_",
             Some(b'W') => "[^0-9A-Za-z_]",
-            Some(b'p' | b'P') => return unicode_class(rest).map(Some),
+            Some(b'p' | b'P') => {
+                let class = unicode_class(rest)?;
+                self.unicode_classes += 1;
+                if self.unicode_classes > MAX_UNICODE_CLASSES {
+                    return Err(format!(
+                        "error parsing regexp: expression too large: more than {MAX_UNICODE_CLASSES} Unicode classes"
+                    ));
+                }
+                return Ok(Some(class));
+            }
             _ => return Ok(None),
         };
         Ok(Some((class.to_owned(), 2)))

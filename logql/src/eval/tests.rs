@@ -1,1 +1,221 @@
+use super::{EvalError, Leaf, metric_instant, metric_range};
+use crate::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
+use crate::value::{Logs, Matrix, Series, Value};
 
+/// Answers any aggregation over `{v="NAME"}` with a fixed matrix of that name.
+struct Fixed;
+
+fn series(labels: &[(&str, &str)], points: &[(i64, f64)]) -> Series {
+    Series {
+        labels: labels
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect(),
+        points: points.to_vec(),
+    }
+}
+
+impl Leaf for Fixed {
+    fn logs(&self, _: &LogLeaf, _: i64, _: i64, _: usize, _: Direction) -> Result<Logs, EvalError> {
+        Ok(Logs::default())
+    }
+
+    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+        let all = match leaf.matchers[0].value() {
+            "a" => vec![
+                series(&[("app", "x"), ("pod", "1")], &[(0, 1.0), (10, 2.0)]),
+                series(&[("app", "x"), ("pod", "2")], &[(0, 5.0)]),
+                series(&[("app", "y"), ("pod", "3")], &[(0, 3.0), (10, 4.0)]),
+            ],
+            "apps" => vec![
+                series(&[("app", "x")], &[(0, 2.0), (10, 2.0)]),
+                series(&[("app", "y"), ("zone", "z")], &[(0, 0.0)]),
+            ],
+            "nan" => vec![
+                series(&[("n", "1")], &[(0, f64::NAN)]),
+                series(&[("n", "2")], &[(0, 1.0)]),
+                series(&[("n", "3")], &[(0, 1.0)]),
+            ],
+            _ => vec![],
+        };
+        let within = |s: &mut Series| {
+            s.points
+                .retain(|(at, _)| *at >= steps.start && *at <= steps.end);
+            !s.points.is_empty()
+        };
+        let mut series = all;
+        series.retain_mut(within);
+        Ok(Matrix { series })
+    }
+}
+
+/// Replaces `NAME` words by aggregations over the fixed matrices.
+fn plan(query: &str) -> crate::plan::MetricPlan {
+    let mut text = query.to_owned();
+    for name in ["A", "APPS", "NAN", "NONE"] {
+        let range = format!("rate({{v=\"{}\"}}[1s])", name.to_lowercase());
+        let words: Vec<String> = text
+            .split(' ')
+            .map(|w| {
+                if w == name {
+                    range.clone()
+                } else {
+                    w.to_owned()
+                }
+            })
+            .collect();
+        text = words.join(" ");
+    }
+    match crate::parse(&text).expect(&text) {
+        Plan::Metric(plan) => plan,
+        Plan::Log(_) => panic!("a metric query is expected"),
+    }
+}
+
+fn text(value: Result<Value, EvalError>) -> String {
+    let set = |labels: &[(String, String)]| {
+        let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        pairs.join(",")
+    };
+    let number = crate::format::sample_value;
+    match value {
+        Err(error) => error.to_string(),
+        Ok(Value::Scalar(at, value)) => format!("scalar {at} {}", number(value)),
+        Ok(Value::Vector(samples)) => {
+            let samples = samples
+                .iter()
+                .map(|(l, _, v)| format!("{{{}}} {}", set(l), number(*v)));
+            samples.collect::<Vec<_>>().join("; ")
+        }
+        Ok(Value::Matrix(matrix)) => {
+            let all = matrix.series.iter().map(|s| {
+                let points: Vec<String> = s
+                    .points
+                    .iter()
+                    .map(|(at, v)| format!("{at}:{}", number(*v)))
+                    .collect();
+                format!("{{{}}} {}", set(&s.labels), points.join(" "))
+            });
+            all.collect::<Vec<_>>().join("; ")
+        }
+        Ok(Value::Logs(_)) => "logs".to_owned(),
+    }
+}
+
+fn check(query: &str, instant: &str, range: &str) {
+    let plan = plan(query);
+    assert_eq!(
+        text(metric_instant(&plan, 0, &Fixed)),
+        instant,
+        "instant {query}"
+    );
+    let steps = Steps {
+        start: 0,
+        end: 10,
+        step: 10,
+    };
+    assert_eq!(
+        text(metric_range(&plan, steps, &Fixed)),
+        range,
+        "range {query}"
+    );
+}
+
+#[test]
+fn literals_and_vectors() {
+    check("1+2*3^2^1", "scalar 0 19", "{} 0:19 10:19");
+    check("2 > 1", "scalar 0 1", "{} 0:1 10:1");
+    check("-1 ^ 2", "scalar 0 1", "{} 0:1 10:1");
+    check("1/0", "scalar 0 NaN", "{} 0:NaN 10:NaN");
+    check("vector(1)+vector(1)", "{} 2", "{} 0:2 10:2");
+    check("sum( NONE ) or vector(0)", "{} 0", "{} 0:0 10:0");
+}
+
+#[test]
+fn aggregations_group_by_step() {
+    check(
+        "avg by (app) ( A )",
+        "{app=x} 3; {app=y} 3",
+        "{app=x} 0:3 10:2; {app=y} 0:3 10:4",
+    );
+    check("count( A )", "{} 3", "{} 0:3 10:2");
+    check(
+        "max without (pod) ( A )",
+        "{app=x} 5; {app=y} 3",
+        "{app=x} 0:5 10:2; {app=y} 0:3 10:4",
+    );
+    check("min( A )", "{} 1", "{} 0:1 10:2");
+    check(
+        "stdvar by (app) ( A )",
+        "{app=x} 4; {app=y} 0",
+        "{app=x} 0:4 10:0; {app=y} 0:0 10:0",
+    );
+    check("sum( A + 0 )", "{} 9", "{} 0:9 10:6");
+    check("max( NAN )", "{} 1", "{} 0:1");
+    check("sum( NONE )", "", "");
+}
+
+#[test]
+fn topk_keeps_labels_and_sort_orders_an_instant() {
+    check(
+        "topk(2, A )",
+        "{app=x,pod=2} 5; {app=y,pod=3} 3",
+        "{app=x,pod=1} 10:2; {app=x,pod=2} 0:5; {app=y,pod=3} 0:3 10:4",
+    );
+    check(
+        "bottomk by (app) (1, A )",
+        "{app=x,pod=1} 1; {app=y,pod=3} 3",
+        "{app=x,pod=1} 0:1 10:2; {app=y,pod=3} 0:3 10:4",
+    );
+    check("topk(2, NAN )", "{n=2} 1; {n=3} 1", "{n=2} 0:1; {n=3} 0:1");
+    check(
+        "sort_desc( NAN )",
+        "{n=2} 1; {n=3} 1; {n=1} NaN",
+        "{n=1} 0:NaN; {n=2} 0:1; {n=3} 0:1",
+    );
+    check(
+        "sort_desc( A ) * 2",
+        "{app=x,pod=2} 10; {app=y,pod=3} 6; {app=x,pod=1} 2",
+        "{app=x,pod=1} 0:2 10:4; {app=x,pod=2} 0:10; {app=y,pod=3} 0:6 10:8",
+    );
+}
+
+#[test]
+fn operators_with_a_number() {
+    check("min( A ) > 1", "", "{} 10:2");
+    check("1 < bool min( A )", "{} 0", "{} 0:0 10:1");
+    check(
+        "4 > max by (app) ( A )",
+        "{app=y} 3",
+        "{app=x} 10:2; {app=y} 0:3",
+    );
+    check("min( A ) / 0", "{} NaN", "{} 0:NaN 10:NaN");
+    check("-7 % count( A )", "{} -1", "{} 0:-1 10:-1");
+}
+
+#[test]
+fn operators_with_two_vectors() {
+    check("max( A ) - min( A )", "{} 4", "{} 0:4 10:2");
+    check(
+        "A / on (app) group_left (zone) APPS",
+        "{app=x,pod=1} 0.5; {app=x,pod=2} 2.5; {app=y,pod=3,zone=z} NaN",
+        "{app=x,pod=1} 0:0.5 10:1; {app=x,pod=2} 0:2.5; {app=y,pod=3,zone=z} 0:NaN",
+    );
+    check(
+        "APPS > on (app) group_right A",
+        "{app=x,pod=1} 2",
+        "{app=x,pod=1} 0:2",
+    );
+    let many = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+    check("A / on (app) APPS", many, many);
+    let twice = "found duplicate series on the right hand-side;many-to-many matching not allowed: matching labels \
+                 must be unique on one side";
+    check("APPS / on (app) A", twice, twice);
+    check(
+        "A and on (app) ( APPS == 0)",
+        "{app=y,pod=3} 3",
+        "{app=y,pod=3} 0:3",
+    );
+    check("A unless on (app) APPS", "", "{app=y,pod=3} 10:4");
+    check("max( A ) or on () NAN", "{} 5", "{} 0:5 10:4");
+}

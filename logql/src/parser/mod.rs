@@ -3,6 +3,8 @@
 
 mod check;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -11,7 +13,7 @@ use crate::ast::{
     BinaryExpr, Cardinality, Expr, Grouping, LabelReplace, LogRange, Matching, Number, RangeExpr,
     Unwrap, VectorExpr,
 };
-use crate::error::{limit, unexpected};
+use crate::error::{limit, plain, unexpected};
 use crate::format::parse_float;
 use crate::lexer::{Lexer, Tok, Token};
 use crate::matcher::Matcher;
@@ -71,6 +73,9 @@ fn precedence(op: &str) -> Option<(u8, bool)> {
 
 /// Parses a whole query, without the checks of [`check`].
 pub(crate) fn parse(query: &str) -> Result<Expr, ParseError> {
+    if query.is_empty() {
+        return Err(plain("syntax error: unexpected $end"));
+    }
     let mut parser = Parser::new(query)?;
     let (expr, _) = parser.expr(0, 0)?;
     match parser.next()? {

@@ -30,6 +30,8 @@ enum Test {
         required: Option<Finder<'static>>,
         /// Finds matches in a buffer of many lines; absent if one could reach over a line's end.
         column: Option<Regex>,
+        /// What `column` finds inside a line is a match of the line: there are no anchors.
+        unanchored: bool,
     },
     Patterns(Vec<PatternFilter>),
 }
@@ -128,23 +130,32 @@ impl LineFilter {
         let found = match &*self.test {
             _ if self.negated => Some(0),
             Test::Literal(finder) => finder.find(rest),
-            Test::Regex {
-                required: Some(finder),
-                ..
-            } => finder.find(rest),
+            // The engine looks for the literals of a regex by itself.
             Test::Regex {
                 column: Some(regex),
                 ..
             } => return regex.find_at(column, from).map(|m| m.start()),
+            Test::Regex {
+                required: Some(finder),
+                ..
+            } => finder.find(rest),
             _ => Some(0),
         };
         found.map(|at| from + at)
     }
 
-    /// Whether a candidate inside a line is proof that the line passes (plain literals).
+    /// Whether a candidate inside a line is proof that the line passes (literals, regexes without anchors that cannot
+    /// match a line feed).
     #[must_use]
     pub fn candidate_is_match(&self) -> bool {
-        !self.negated && matches!(&*self.test, Test::Literal(_))
+        match &*self.test {
+            _ if self.negated => false,
+            Test::Literal(_) => true,
+            Test::Regex {
+                column, unanchored, ..
+            } => column.is_some() && *unanchored,
+            _ => false,
+        }
     }
 
     /// True for `|=`, `|~` and `|>`: the filter passes only lines that contain something.
@@ -197,6 +208,7 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
                 line,
                 required: required(hir),
                 column,
+                unanchored: !hir.properties().look_set().contains_anchor(),
             })
         }
         many => {
@@ -214,6 +226,7 @@ fn regex_test(hir: &Hir, budget: &mut Budget) -> Result<Test, String> {
         column: plain.then(|| line.clone()),
         required: required(hir),
         line,
+        unanchored: true,
     })
 }
 

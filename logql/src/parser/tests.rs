@@ -1,0 +1,307 @@
+use proptest::prelude::*;
+
+use super::{check, parse};
+use crate::ast::{Expr, LabelFilter, Stage};
+
+fn error_of(query: &str) -> String {
+    match parse(query).and_then(|expr| check(&expr)) {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => error.message,
+    }
+}
+
+fn refuse(query: &str, expected: &str) {
+    assert_eq!(
+        error_of(query),
+        format!("parse error {expected}"),
+        "{query}"
+    );
+}
+
+fn accept(query: &str) {
+    assert_eq!(error_of(query), "ok", "{query}");
+}
+
+#[test]
+fn the_whole_grammar_is_accepted() {
+    for query in [
+        "{a=\"b\"}",
+        "({a=\"b\"})",
+        "\u{feff}{a=`b`, c!=\"d\"}",
+        "{sum=\"b\", ip=\"c\"} # comment",
+        "{a=\"b\"} /* x */ |= \"a\" or ip(\"1.2.3.4\") // y",
+        "{a=\"b\"} | json | logfmt --strict --keep-empty x, y=\"z\" | unpack | decolorize",
+        "{a=\"b\"} | regexp \"(?P<x>.)\" | pattern \"<x> <_>\" | line_format \"{{.x}}\"",
+        "{a=\"b\"} | label_format x=y,z=\"{{.a}}\" | drop x, y=\"z\" | keep x=~\"y\"",
+        "{a=\"b\"} | bytes>1KiB and (duration>=1h30m or x!=ip(\"::1\")), y==-1 z=~\"w\"",
+        "quantile_over_time(0.9, {a=\"b\"} | json | unwrap duration(x) | y=\"\" [5m] offset -1m) by (z)",
+        "sum_over_time(({a=\"b\"} | unwrap x)[5m])",
+        "count_over_time({a=\"b\"}[5m] |= \"x\")",
+        "rate(({a=\"b\"}[5m]))",
+        "SUM BY (x) (Rate({a=\"b\"}[1w2d3h]))",
+        "sum without () (rate({a=\"b\"}[5m])) / on (x) group_left () (vector(1))",
+        "label_replace(topk(2, rate({a=\"b\"}[5m])) by (x), \"a\", \"$1\", \"b\", \"(.*)\") or vector(0)",
+        "1 + -2 * +3 ^ .5 % 1e3 == bool 0x1p4",
+    ] {
+        accept(query);
+    }
+}
+
+#[test]
+fn errors_read_as_lokis() {
+    refuse("", ": syntax error: unexpected $end");
+    refuse(
+        "{",
+        "at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }",
+    );
+    refuse(
+        "{a=\"b\"} |= |=",
+        "at line 0, col 12: syntax error: unexpected |=, expecting STRING or ip",
+    );
+    refuse(
+        "{a=\"b\"} |\n",
+        "at line 2, col 1: syntax error: unexpected $end",
+    );
+    refuse(
+        "{\u{e4}=\"b\" x}",
+        "at line 1, col 8: syntax error: unexpected IDENTIFIER, expecting } or ,",
+    );
+    refuse(
+        "{a='x'}",
+        "at line 1, col 4: syntax error: unexpected IDENTIFIER, expecting STRING",
+    );
+    refuse("{a='xy'}", "at line 1, col 4: invalid char literal");
+    refuse("{a=\"\\q\"}", "at line 1, col 4: invalid char escape");
+    refuse(
+        "rate({a=\"b\"}[5m",
+        "at line 0, col 13: missing closing ']' in duration",
+    );
+    refuse("-0", "at line 0, col 1: syntax error: unexpected DURATION");
+    refuse(
+        "{a=~\"(\"} | |",
+        ": error parsing regexp: missing closing ): `(`",
+    );
+    refuse(
+        "{by=\"b\"}",
+        "at line 1, col 2: syntax error: unexpected by, expecting IDENTIFIER or }",
+    );
+    refuse(
+        "{a=\"b\"} | unwrap x",
+        "at line 1, col 11: syntax error: unexpected unwrap",
+    );
+    refuse(
+        "0x10",
+        ": unable to parse literal as a float: strconv.ParseFloat: parsing \"0x10\": invalid syntax",
+    );
+    refuse("5EB", "at line 1, col 1: exponent has no digits");
+    refuse(
+        "rate({a=\"b\"}[])",
+        "at line 0, col 13: empty duration string",
+    );
+    refuse(
+        "sum by x (rate",
+        "at line 1, col 1: syntax error: unexpected IDENTIFIER",
+    );
+}
+
+#[test]
+fn checks_read_as_lokis() {
+    refuse(
+        "topk(0, rate({}[5m]))",
+        ": invalid parameter (must be greater than 0) topk(0",
+    );
+    refuse("topk(1.5, rate({}[5m]))", ": invalid parameter topk(1.5,");
+    refuse(
+        "sum(3, rate({a=\"b\"}[5m]))",
+        ": unsupported parameter for operation sum(3,",
+    );
+    refuse(
+        "sort by (x) (vector(1))",
+        ": sort and sort_desc doesn't allow grouping by ",
+    );
+    refuse(
+        "rate(5, {a=\"b\"}[5m])",
+        ": parameter 5 not supported for operation rate",
+    );
+    refuse(
+        "{a=\"b\"} | json + 1",
+        ": unexpected type for left leg of binary operation (+): *syntax.PipelineExpr",
+    );
+    refuse(
+        "vector(1) and 1",
+        ": unexpected literal for right leg of logical/set binary operation (and): 1.000000",
+    );
+}
+
+#[test]
+fn label_filters_bind_as_lokis() {
+    let shape = |query: &str| {
+        let Ok(Expr::Log(log)) = parse(query) else {
+            panic!("a log query is expected");
+        };
+        match log.stages.as_slice() {
+            [Stage::Label(filter)] => draw(filter),
+            other => panic!("one filter is expected: {other:?}"),
+        }
+    };
+    for (filter, expected) in [
+        ("x=1, y=2 or z=3", "(x,(yorz))"),
+        ("x=1 or y=2, z=3", "(xor(y,z))"),
+        ("x=1 or y=2 and z=3", "(xor(y,z))"),
+        ("x=1 and y=2 or z=3", "((x,y)orz)"),
+        ("x=1 y=2 or z=3", "(x,(yorz))"),
+        ("(x=1 or y=2), z=3", "((xory),z)"),
+        ("x=1 and y=2 , z=3", "(x,(y,z))"),
+    ] {
+        assert_eq!(
+            shape(&format!("{{a=\"b\"}} | {filter}")),
+            expected,
+            "{filter}"
+        );
+    }
+}
+
+fn draw(filter: &LabelFilter) -> String {
+    match filter {
+        LabelFilter::Number(name, ..) => name.clone(),
+        LabelFilter::And(l, r) => format!("({},{})", draw(l), draw(r)),
+        LabelFilter::Or(l, r) => format!("({}or{})", draw(l), draw(r)),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn hostile_queries_are_refused() {
+    let deep = [
+        "(".repeat(50_000),
+        "sum(".repeat(20_000),
+        format!("{{a=\"b\"}} | {}", "(".repeat(50_000)),
+        format!("rate({}", "(".repeat(50_000)),
+        format!("{{a=\"b\"}} | {}", "x=1,".repeat(20_000)),
+        format!("{{a=\"b\"}} | x=1{}", " and x=1".repeat(10_000)),
+        format!("vector(1){}", "+vector(1)".repeat(10_000)),
+        format!("1{}", "^1".repeat(20_000)),
+    ];
+    for query in deep {
+        let error = error_of(&query);
+        assert!(error.contains("nests too deeply"), "{error}");
+    }
+    let long = format!("{{a=\"{}\"}}", "x".repeat(200_000));
+    refuse(&long, ": input size too long (200006 > 131072)");
+    refuse("{a=\"b\"}\0", "at line 1, col 7: invalid character NUL");
+}
+
+/// Pieces of queries, in which only the order may be wrong.
+const PIECES: [&str; 52] = [
+    "{",
+    "}",
+    "(",
+    ")",
+    "[5m]",
+    "[",
+    "]",
+    ",",
+    "=",
+    "!=",
+    "=~",
+    "!~",
+    "|=",
+    "|~",
+    "|>",
+    "!>",
+    "|",
+    "\"x\"",
+    "`y`",
+    "a",
+    "ip",
+    "5",
+    "1.5",
+    "5m",
+    "10KB",
+    "-",
+    "+",
+    "*",
+    "/",
+    "^",
+    "%",
+    "==",
+    ">",
+    "bool",
+    "on",
+    "by",
+    "without",
+    "group_left",
+    "sum",
+    "topk",
+    "rate",
+    "count_over_time",
+    "quantile_over_time",
+    "json",
+    "logfmt",
+    "--strict",
+    "unwrap",
+    "or",
+    "and",
+    "offset",
+    "vector",
+    "label_replace",
+];
+
+fn position(message: &str) -> Option<(usize, usize)> {
+    let rest = message.strip_prefix("parse error at line ")?;
+    let (line, rest) = rest.split_once(", col ")?;
+    let (col, _) = rest.split_once(':')?;
+    Some((line.parse().ok()?, col.parse().ok()?))
+}
+
+fn sane(query: &str) {
+    let message = error_of(query);
+    if let Some((line, col)) = position(&message) {
+        assert!(line <= query.lines().count() + 1, "{query:?}: {message}");
+        assert!(
+            col >= 1 && col <= query.chars().count() + 1,
+            "{query:?}: {message}"
+        );
+    } else {
+        assert!(
+            message == "ok" || message.starts_with("parse error : "),
+            "{message}"
+        );
+    }
+    // Planning must not panic either.
+    let _ = crate::parse(query);
+    let _ = crate::parse_matchers(query);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn token_soup_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24), glue in 0..3) {
+        let glue = ["", " ", "\n"][glue as usize];
+        sane(&pieces.join(glue));
+    }
+
+    #[test]
+    fn any_text_never_panics(text in "\\PC{0,40}") {
+        sane(&text);
+        sane(&format!("{{a=\"b\"}} |~ \"{text}\""));
+        sane(&format!("{{a=~`{text}`}}"));
+    }
+
+    #[test]
+    fn truncated_queries_never_panic(len in 0usize..200) {
+        let query = "sum by (a) (quantile_over_time(0.5, {a=~\"b|c\", d!=\"e\"} |~ `x\\d+` or \"y\" | json z=\"p[0]\" \
+                     | label_format u=\"{{.v}}\" | w > 5KB and (k=ip(\"::1\")) | unwrap bytes(z) [5m] offset 1h) by (q)) / 2";
+        sane(&query[..len.min(query.len())]);
+    }
+
+    #[test]
+    fn any_regex_is_compiled_or_refused(pattern in "[a-c.*+?|()\\[\\]{}^$\\\\dQEpLiPu<>,0-9:-]{0,24}") {
+        if let Ok(translated) = crate::regexes::translate(&pattern, crate::regexes::Anchors::Text) {
+            let compiled = crate::regexes::Budget::default().compile(&translated);
+            let too_large = compiled.as_ref().err().is_some_and(|e| e.contains("too large"));
+            prop_assert!(compiled.is_ok() || too_large, "{pattern} as {translated}: {compiled:?}");
+        }
+    }
+}

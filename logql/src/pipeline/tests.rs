@@ -1,0 +1,132 @@
+use super::{EntryView, LineFilter, Pipeline};
+use crate::plan::Plan;
+
+fn pipeline(stages: &str) -> Pipeline {
+    match crate::parse(&format!("{{a=\"b\"}} {stages}")).expect(stages) {
+        Plan::Log(leaf) => leaf.pipeline,
+        Plan::Metric(_) => panic!("a log query is expected"),
+    }
+}
+
+/// The candidates of a filter over lines as one column, confirmed line by line.
+fn search_column(filter: &LineFilter, lines: &[&[u8]]) -> Vec<usize> {
+    let column = lines.join(&b'\n');
+    let mut passing = Vec::new();
+    let mut from = 0;
+    while let Some(at) = filter.find_candidate(&column, from) {
+        let number = column[..at].iter().filter(|b| **b == b'\n').count();
+        if filter.matches(lines[number]) {
+            passing.push(number);
+        } else {
+            assert!(
+                !filter.candidate_is_match(),
+                "a literal's candidate is a match"
+            );
+        }
+        from = lines[..=number].iter().map(|l| l.len() + 1).sum();
+    }
+    passing
+}
+
+/// The numbers of the lines that pass, found line by line and over the column.
+fn check(stages: &str, expected: &[usize]) {
+    let lines: [&[u8]; 7] = [
+        b"error: disk full",
+        b"",
+        b"Warn disk x",
+        b"foo bar",
+        b"bar foo",
+        b"\xff\xfe raw",
+        b"h\xc3\xa9llo 10.0.0.1",
+    ];
+    let pipeline = pipeline(stages);
+    let mut run = pipeline.run();
+    let view = |i: usize| EntryView {
+        ts: 0,
+        line: lines[i],
+        stream: &[("a", "b")],
+        metadata: &[],
+    };
+    let passing: Vec<usize> = (0..lines.len())
+        .filter(|i| run.process(&view(*i)).is_some())
+        .collect();
+    assert_eq!(passing, expected, "{stages}");
+    if let [filter] = pipeline.leading_filters()
+        && filter.is_positive()
+    {
+        assert_eq!(search_column(filter, &lines), expected, "column: {stages}");
+        if let Some(literal) = filter.required_literal() {
+            let has = |i: &usize| memchr::memmem::find(lines[*i], literal).is_some();
+            assert!(expected.iter().all(has), "{stages}");
+        }
+    }
+}
+
+#[test]
+fn line_filters() {
+    let all = [0, 1, 2, 3, 4, 5, 6];
+    check("", &all);
+    check("|= \"\"", &all);
+    check("!= \"\"", &[]);
+    check("|~ \".*\"", &all);
+    check("!~ \".*\"", &[]);
+    check("|= \"disk\"", &[0, 2]);
+    check("!= \"disk\"", &[1, 3, 4, 5, 6]);
+    check("|= \"\" or \"disk\"", &[0, 2]);
+    check("|= \"error\" or \"bar\"", &[0, 3, 4]);
+    check("!= \"error\" or \"bar\"", &[1, 2, 5, 6]);
+    check("|= \"\\xff\"", &[5]);
+    check("|= \"\\xff\" or \"foo\"", &[3, 4, 5]);
+    check("|~ \"^bar\"", &[4]);
+    check("|~ \"foo$\"", &[4]);
+    check("|~ \"^$\"", &[1]);
+    check("|~ \"(?i)warn|ERROR\"", &[0, 2]);
+    check("|~ \".*|foo\"", &[3, 4]);
+    check("|~ \"foo|bar\" or \"raw\"", &[3, 4, 5]);
+    check("|~ \"\\\\d+\\\\.\\\\d\"", &[6]);
+    check("|~ \"h.llo\"", &[6]);
+    check("|~ \"[^a-z]disk\"", &[0, 2]);
+    check("|~ \"d[a-z]+k (full|x)\"", &[0, 2]);
+    check("!~ \"disk|foo\"", &[1, 5, 6]);
+    check("|~ \"\\\\bbar\\\\b\" != \"foo b\"", &[4]);
+    check("|> \"foo\"", &[4]);
+    check("|> \"\"", &[1]);
+    check("!> \"\"", &[0, 2, 3, 4, 5, 6]);
+    check("|> \"<_>: <_>\"", &[0]);
+    check("|> \"<_> foo\" or \"foo <_>\"", &[3, 4]);
+}
+
+#[test]
+fn stages_say_what_they_need() {
+    assert!(pipeline("|= \"\"").is_empty());
+    assert!(pipeline("| x=\"y\"").has_other_stages() && !pipeline("| x=\"y\"").uses_line());
+    assert!(pipeline("|~ \"x\"").uses_line());
+    let filter = |stages: &str| pipeline(stages).leading_filters()[0].clone();
+    let required = |stages: &str, expected: Option<&str>| {
+        let literal = filter(stages);
+        assert_eq!(
+            literal.required_literal(),
+            expected.map(str::as_bytes),
+            "{stages}"
+        );
+    };
+    required("|= \"abc\"", Some("abc"));
+    required("!= \"abc\"", None);
+    required("|~ \"a.*needle[0-9]\"", Some("needle"));
+    required("|~ \"(?i)abc\"", None);
+    required("|~ \"abc|def\"", None);
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    let error = crate::parse("{a=\"b\"} | json x=\"y\"").expect_err("not yet");
+    assert_eq!(
+        error.message,
+        "parse error : stage '| json x=\"y\"' is not supported yet"
+    );
+    let error = crate::parse("{a=\"b\"} |~ \"(\"").expect_err("bad");
+    assert_eq!(
+        error.message,
+        "parse error : stage '|~ \"(\"' : error parsing regexp: missing closing ): `(`"
+    );
+}
