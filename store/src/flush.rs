@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::block::Encoder;
-use crate::head::{Frozen, Reason};
+use crate::head::{Frozen, Reason, merge};
 use crate::limits::ZSTD_LEVEL;
 use crate::segment::{self, Reader, SegmentEntry};
 use crate::store::Inner;
@@ -95,7 +95,8 @@ fn write(inner: &Inner, frozen: &Frozen) -> std::io::Result<SegmentEntry> {
     let attempt = inner.lock().next_attempt();
     let path = {
         let mut encoder = Encoder::new(ZSTD_LEVEL)?;
-        let input = frozen.epoch.segment(written_at, &frozen.positions);
+        let merged = merge(&frozen.epoch, &mut encoder)?;
+        let input = merged.segment(&frozen.epoch, written_at, &frozen.positions);
         segment::write(&*inner.disk, &inner.segments, attempt, &input, &mut encoder)?
     };
     let reader = Reader::open(&*inner.disk, &path).map_err(std::io::Error::other)?;

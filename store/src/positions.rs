@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits::POSITIONS_BYTES_MAX;
+use crate::segment::Position;
 
 /// The complete table.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(crate) struct Positions {
 }
 
 impl Positions {
-    pub(crate) fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Positions {
+    pub(crate) fn new(pairs: Vec<Position>) -> Positions {
         Positions {
             bytes: pairs.iter().map(|(k, p)| k.len() + p.len()).sum(),
             table: pairs.into_iter().collect(),
@@ -54,12 +55,12 @@ impl Positions {
     }
 
     /// The table as a flush writes it.
-    pub(crate) fn snapshot(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn snapshot(&mut self) -> Vec<Position> {
         self.changed = false;
         self.list()
     }
 
-    pub(crate) fn list(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn list(&self) -> Vec<Position> {
         self.table
             .iter()
             .map(|(k, p)| (k.clone(), p.clone()))

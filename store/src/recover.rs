@@ -12,7 +12,7 @@ use disk::Disk;
 
 use crate::api::OpenError;
 use crate::positions::Positions;
-use crate::segment::{self, Reader, SegmentEntry, SegmentError};
+use crate::segment::{self, Position, Reader, SegmentEntry, SegmentError};
 
 /// What the folder holds.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
 
 struct Segment {
     entry: SegmentEntry,
-    positions: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    positions: Option<Vec<Position>>,
 }
 
 /// Opens a segment; `None` when it is damaged.

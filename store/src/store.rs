@@ -28,7 +28,9 @@ pub(crate) struct Inner {
     /// Directory of the segments.
     pub(crate) segments: PathBuf,
     pub(crate) flush_interval: Duration,
+    #[allow(dead_code, reason = "read by queries")]
     pub(crate) query_memory: usize,
+    #[allow(dead_code, reason = "read by queries")]
     pub(crate) max_query_series: usize,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,

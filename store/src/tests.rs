@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use disk::Disk;
-use disk::sim::SimDisk;
+use disk::sim::{Class, EIO, ENOSPC, Fault, SimDisk};
 use proptest::prelude::*;
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 
@@ -104,6 +104,8 @@ fn model_add(model: &mut Model, entries: &[(usize, i64, Vec<u8>, usize)]) {
 struct Scan {
     decoder: Decoder,
     model: Model,
+    /// By the text of the labels, what runs are known by.
+    hashes: BTreeMap<String, u64>,
 }
 
 impl Scan {
@@ -125,10 +127,8 @@ impl Scan {
         decoder
             .lines(&header, column(Column::Lines), &mut lines)
             .unwrap();
-        let run = metadata
-            .runs
-            .iter()
-            .find(|run| run.stream.to_string() == stream);
+        let hash = self.hashes[stream];
+        let run = metadata.runs.iter().find(|run| run.stream == hash);
         assert_eq!(run.unwrap().entries, entries);
         let mut at = 0;
         let mut out = vec![];
@@ -184,6 +184,10 @@ fn read(store: &Store, disk: &dyn Disk) -> Model {
     let mut scan = Scan {
         decoder: Decoder::new().unwrap(),
         model: Model::new(),
+        hashes: (0..1000)
+            .map(labels)
+            .map(|set| (set.to_string(), set.as_ref().hash64()))
+            .collect(),
     };
     let snapshot = store
         .snapshot(&mut Want {
@@ -345,11 +349,11 @@ fn many(count: usize, streams: usize, line: usize) -> Vec<(usize, i64, Vec<u8>, 
 
 #[test]
 fn a_full_pool_flushes_by_itself_and_loses_nothing() {
-    for streams in [1, 7, 3000] {
+    for streams in [1, 7, 900] {
         let disk = SimDisk::new(1);
         let store = open(&disk);
         let mut model = Model::new();
-        let entries = many(30_000, streams, 150);
+        let entries = many(14_000, streams, 150);
         for (i, batch) in entries.chunks(500).enumerate() {
             append_all(&store, batch, i as u64);
             let stats = store.stats();
@@ -550,9 +554,149 @@ fn a_newer_format_stops_the_start() {
         bytes[end - 8..end].copy_from_slice(&sum.to_le_bytes());
     }
     disk.overwrite(&path, &bytes);
-    let opened = Store::open(options(Arc::new(disk.clone())));
+    let opened = Store::open(options(Arc::new(disk)));
     assert!(
         matches!(opened, Err(OpenError::Newer { found: 9, .. })),
         "{opened:?}"
     );
+}
+
+/// A flush that fails keeps the entries, and the next one writes them: once, whatever failed.
+fn check_fault(class: Class, nth: u64, errno: i32, sticky: bool) {
+    let disk = SimDisk::new(7);
+    let mut model = filled(&disk, 1);
+    let store = open(&disk);
+    let entries = many(200, 5, 100);
+    append_all(&store, &entries, 50);
+    model_add(&mut model, &entries);
+    disk.inject(Fault {
+        class,
+        at: disk.count(class) + nth,
+        sticky,
+        errno,
+        partial: 100,
+    });
+    let flushed = store.flush();
+    assert_eq!(
+        read_head(&store),
+        200 * u64::from(flushed.is_err()),
+        "{class:?} {nth}"
+    );
+    assert_eq!(store.stats().flush_errors > 0, flushed.is_err());
+    disk.clear_faults();
+    store.flush().unwrap();
+    assert_eq!(
+        read(&store, &disk),
+        sorted(model.clone()),
+        "{class:?} {nth}"
+    );
+    assert_eq!(store.stats().flushes[3], 1);
+    store.close().unwrap();
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(
+        read(&store, &disk),
+        sorted(model),
+        "{class:?} {nth}, reopened"
+    );
+    assert!(
+        !disk
+            .files()
+            .iter()
+            .any(|f| f.extension().is_some_and(|e| e == "tmp"))
+    );
+}
+
+/// Entries in the head.
+fn read_head(store: &Store) -> u64 {
+    let mut want = Want {
+        select: &mut |_| true,
+        start: i64::MIN,
+        end: i64::MAX,
+        lines: false,
+        budget: 64 << 20,
+    };
+    let snapshot = store.snapshot(&mut want).unwrap();
+    let sealed: u64 = snapshot
+        .chunks
+        .iter()
+        .map(|c| u64::from(c.chunk.entries))
+        .sum();
+    sealed
+        + snapshot
+            .raw
+            .iter()
+            .map(|r| r.times.len() as u64)
+            .sum::<u64>()
+}
+
+#[test]
+fn a_failed_flush_loses_and_repeats_nothing() {
+    for nth in 0..6 {
+        for (errno, sticky) in [(EIO, false), (ENOSPC, true)] {
+            check_fault(Class::Change, nth, errno, sticky);
+        }
+    }
+    check_fault(Class::Sync, 0, EIO, false);
+    check_fault(Class::Sync, 1, EIO, false);
+}
+
+#[test]
+fn a_full_pool_says_why_when_the_disk_fails() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    disk.inject(Fault {
+        class: Class::Write,
+        at: 0,
+        sticky: true,
+        errno: ENOSPC,
+        partial: 0,
+    });
+    let entries = many(500, 5, 300);
+    let mut model = Model::new();
+    let refused = loop {
+        match append(&store, &entries, 1) {
+            Ok(()) => model_add(&mut model, &entries),
+            // Until the first write has failed the pool is merely full.
+            Err(AppendError::Full) => std::thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::Unavailable(_)), "{refused}");
+    assert!(store.flush().is_err());
+    disk.clear_faults();
+    store.flush().unwrap();
+    append_all(&store, &entries, 2);
+    model_add(&mut model, &entries);
+    assert_eq!(read(&store, &disk), sorted(model));
+}
+
+#[test]
+fn a_power_cut_at_any_change_keeps_what_was_flushed() {
+    for stop in 0..40 {
+        let disk = SimDisk::new(stop);
+        let first = filled(&disk, 1);
+        let store = open(&disk);
+        let entries = many(300, 5, 100);
+        append_all(&store, &entries, 50);
+        disk.stop_after(disk.ops() + stop);
+        let flushed = store.flush().is_ok();
+        drop(store);
+        let disk = disk.crash();
+        let store = open(&disk);
+        let position = store.positions()[0].1[0];
+        let mut both = first.clone();
+        model_add(&mut both, &entries);
+        let found = read(&store, &disk);
+        match position {
+            50 => assert_eq!(found, sorted(both), "stop {stop}"),
+            0 => assert!(found == first && !flushed, "stop {stop}"),
+            other => panic!("position {other}"),
+        }
+        append_all(&store, &entries, 51);
+        store.flush().unwrap();
+        if flushed {
+            break;
+        }
+    }
 }

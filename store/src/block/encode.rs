@@ -146,8 +146,7 @@ fn write_metadata(input: &BlockInput<'_>, out: &mut Vec<u8>) {
     }
     for (labels, entries) in input.runs {
         put_varint(out, u64::from(*entries));
-        put_varint(out, labels.len() as u64);
-        out.extend_from_slice(labels);
+        out.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(labels).to_le_bytes());
     }
     match input.sets.len() {
         0 | 1 => {}

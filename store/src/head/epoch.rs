@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::intern::Interner;
-use crate::segment::{Cell, Chunk, SegmentInput};
+use crate::segment::{Cell, Chunk};
 
 /// What the head knows of a stream, by the number of its labels.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +50,12 @@ impl Epoch {
         }
     }
 
+    /// Cells of one of its rows.
+    pub(crate) fn cells_of(&self, row: &Row) -> &[Cell] {
+        let from = row.cell as usize;
+        &self.cells[from..from + row.chunk.cells.unwrap_or(0) as usize]
+    }
+
     /// Bytes of the pool in use.
     pub(crate) fn memory(&self) -> usize {
         self.block_bytes + self.blocks.len() * 32 + self.tables()
@@ -78,52 +84,23 @@ impl Epoch {
         self.metas = kept;
     }
 
-    /// The segment of a frozen epoch.
-    pub(crate) fn segment<'a>(
-        &'a self,
-        written_at: i64,
-        positions: &'a [(Vec<u8>, Vec<u8>)],
-    ) -> SegmentInput<'a> {
-        let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
-        order.retain(|id| self.streams[*id as usize].total_bytes > 0);
-        order.sort_unstable_by_key(|id| self.labels.get(*id));
-        let mut ordinal = vec![0; self.labels.len()];
-        for (i, id) in order.iter().enumerate() {
-            ordinal[*id as usize] = i as u32;
+    /// The rows in order of labels; those of a stream in order of arrival.
+    pub(crate) fn rows_by_labels(&self) -> Vec<&Row> {
+        let mut rank = vec![0; self.labels.len()];
+        for (i, id) in self.streams_by_labels().iter().enumerate() {
+            rank[*id as usize] = i as u32;
         }
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         // Stable: rows of a stream stay in order of arrival.
-        rows.sort_by_key(|row| ordinal[row.chunk.stream as usize]);
-        let mut input = SegmentInput {
-            sequence: self.sequence,
-            written_at,
-            streams: order.iter().map(|id| self.labels.get(*id)).collect(),
-            chunks: Vec::with_capacity(rows.len()),
-            block_of: rows.iter().map(|row| row.block).collect(),
-            cells: Vec::with_capacity(self.cells.len()),
-            metadata: Vec::new(),
-            blocks: &self.blocks,
-            positions,
-        };
-        let mut metadata = vec![u32::MAX; self.metas.len()];
-        for row in rows {
-            input.chunks.push(Chunk {
-                stream: ordinal[row.chunk.stream as usize],
-                ..row.chunk
-            });
-            let from = row.cell as usize;
-            for cell in &self.cells[from..from + row.chunk.cells.unwrap_or(0) as usize] {
-                let to = &mut metadata[cell.metadata as usize];
-                if *to == u32::MAX {
-                    *to = input.metadata.len() as u32;
-                    input.metadata.push(self.metas.get(cell.metadata));
-                }
-                input.cells.push(Cell {
-                    metadata: *to,
-                    ..*cell
-                });
-            }
-        }
-        input
+        rows.sort_by_key(|row| rank[row.chunk.stream as usize]);
+        rows
+    }
+
+    /// Numbers of the streams with entries, in order of labels.
+    pub(crate) fn streams_by_labels(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
+        order.retain(|id| self.streams[*id as usize].total_bytes > 0);
+        order.sort_unstable_by_key(|id| self.labels.get(*id));
+        order
     }
 }

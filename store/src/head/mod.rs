@@ -1,11 +1,11 @@
 //! The head: entries accepted, not yet on disk, in a pool of fixed size.
 //!
-//! - Entries arrive in a **nursery** (raw records, a fixed region of 5/16 of the pool). When it is full, streams are
+//! - Entries arrive in a **nursery** (raw records, a fixed region, a quarter of the pool). When it is full, streams are
 //!   **sealed** into compressed blocks ([`seal`]).
 //! - Streams, metadata sets, blocks and their rows form an **epoch**: what one segment will hold. A flush freezes the
 //!   whole epoch (everything sealed), and a new one begins; the frozen one is shared with the flush thread and seen
 //!   by queries until its segment is.
-//! - An epoch is frozen when it uses three quarters of the pool's rest. With a frozen one in the way and the pool
+//! - An epoch is frozen when it uses 13/16 of the pool's rest (with the nursery: three quarters of the whole and more). With a frozen one in the way and the pool
 //!   used up, batches are refused: back-pressure. The pool is exceeded by at most one sealed nursery.
 //! - Sealing needs buffers beside the pool: the largest block's columns, and zstd's context (about 1 MiB together).
 
@@ -21,20 +21,21 @@ use crate::limits::{
     POSITION_KEY_BYTES_MAX, ZSTD_LEVEL,
 };
 use crate::positions::Positions;
-use crate::segment::SegmentEntry;
+use crate::segment::{Position, SegmentEntry};
 
+mod columns;
 mod epoch;
 mod intern;
+mod merge;
 mod nursery;
 mod seal;
 mod snapshot;
-#[cfg(test)]
-mod tests;
 
 pub use snapshot::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
 
 pub(crate) use epoch::Epoch;
 use epoch::StreamState;
+pub(crate) use merge::merge;
 use nursery::{Nursery, RECORD_BYTES, Record};
 use seal::Sealer;
 
@@ -55,7 +56,7 @@ pub(crate) enum Reason {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) epoch: Epoch,
-    pub(crate) positions: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) positions: Vec<Position>,
     pub(crate) reason: Reason,
 }
 
@@ -91,7 +92,7 @@ impl Head {
         positions: Positions,
     ) -> io::Result<Head> {
         let pool = head_bytes.clamp(HEAD_BYTES_MIN, HEAD_BYTES_MAX);
-        let nursery = pool / 16 * 5;
+        let nursery = pool / 4;
         Ok(Head {
             nursery: Nursery::new(nursery),
             sealer: Sealer::new(ZSTD_LEVEL)?,
@@ -217,7 +218,7 @@ impl Head {
     }
 
     /// Positions, including what is not durable yet.
-    pub(crate) fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn positions(&self) -> Vec<Position> {
         self.positions.list()
     }
 
@@ -303,7 +304,7 @@ impl Head {
     /// Makes `needed` bytes free in the nursery. True when an epoch was frozen.
     fn make_room(&mut self, needed: usize) -> Result<bool, AppendError> {
         let broken = |error: io::Error| AppendError::Unavailable(error.to_string());
-        if self.frozen.is_none() && self.live.memory() >= self.budget / 4 * 3 {
+        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * 13 {
             return self.freeze(Reason::Size, false).map_err(broken);
         }
         if self.epochs() > self.budget {
@@ -333,7 +334,7 @@ impl Head {
                 break;
             }
         }
-        if self.frozen.is_none() && self.live.memory() >= self.budget / 4 * 3 {
+        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * 13 {
             return self.freeze(Reason::Size, false).map_err(broken);
         }
         Ok(false)

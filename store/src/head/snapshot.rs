@@ -214,7 +214,7 @@ impl Draft {
 }
 
 impl RawRun {
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
         order.sort_by_key(|i| self.times[*i as usize]);
         let mut starts = Vec::with_capacity(self.lengths.len());

@@ -195,6 +195,9 @@ pub struct Cell {
     pub bytes: u64,
 }
 
+/// Key of a source and its position, both opaque.
+pub type Position = (Vec<u8>, Vec<u8>);
+
 /// Nanoseconds of a minute.
 pub const MINUTE_NS: i64 = 60_000_000_000;
 

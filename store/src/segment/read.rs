@@ -7,7 +7,8 @@ use disk::{Disk, File, Mode, Purpose};
 use wire::LabelSet;
 
 use super::{
-    Chunk, Minutes, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary, sections,
+    Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary,
+    sections,
 };
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
@@ -147,7 +148,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`SegmentError`].
-    pub fn positions(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SegmentError> {
+    pub fn positions(&self) -> Result<Vec<Position>, SegmentError> {
         let mut positions = Vec::new();
         self.section(Section::Positions, |raw| {
             positions = sections::decode_positions(raw)?;

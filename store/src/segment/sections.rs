@@ -2,7 +2,7 @@
 
 use wire::{LabelSet, Labels};
 
-use super::{Cell, Chunk, MAGIC, Minutes, SUMMARY_BYTES, SectionPlace, Summary, VERSION};
+use super::{Cell, Chunk, MAGIC, Minutes, Position, SUMMARY_BYTES, SectionPlace, Summary, VERSION};
 use crate::block::checksum;
 use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
 
@@ -353,7 +353,7 @@ pub(super) fn encode_positions<'a>(
 }
 
 /// Decodes the position table.
-pub(super) fn decode_positions(raw: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, &'static str> {
+pub(super) fn decode_positions(raw: &[u8]) -> Result<Vec<Position>, &'static str> {
     let mut positions = Vec::new();
     let mut cursor = Cursor::new(raw);
     while !cursor.is_empty() {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use disk::{Disk, File, Mode, Purpose};
 
-use super::{Cell, Chunk, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
+use super::{
+    Cell, Chunk, Position, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections,
+};
 use crate::block::Encoder;
 
 /// Bytes collected before a write call.
@@ -31,7 +33,7 @@ pub(crate) struct SegmentInput<'a> {
     pub(crate) metadata: Vec<&'a [u8]>,
     pub(crate) blocks: &'a [Arc<[u8]>],
     /// The complete position table.
-    pub(crate) positions: &'a [(Vec<u8>, Vec<u8>)],
+    pub(crate) positions: &'a [Position],
 }
 
 /// Writes and commits a segment into `dir`; returns its path. `attempt` makes the temporary name unique: a file
