@@ -189,3 +189,55 @@ pub struct StoreStats {
     /// Bytes written by purpose.
     pub written: Vec<(disk::Purpose, u64)>,
 }
+
+impl Store {
+    /// Runs a query that parsed. Blocks; call it on a query thread.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn query(
+        &self,
+        _plan: &logql::plan::Plan,
+        _request: &Request,
+        _cancel: &Cancel,
+    ) -> Result<(Value, QueryStats), EvalError> {
+        unimplemented!()
+    }
+    /// Names of labels of streams with data that may overlap `[start, end]`, sorted. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn label_names(
+        &self,
+        _matchers: &[Matcher],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<String>, EvalError> {
+        unimplemented!()
+    }
+    /// Values of one label, sorted. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn label_values(
+        &self,
+        _name: &str,
+        _matchers: &[Matcher],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<String>, EvalError> {
+        unimplemented!()
+    }
+    /// Streams that match any of the matcher groups (no group: all) with a chunk touching the range. Blocks.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn series(
+        &self,
+        _groups: &[Vec<Matcher>],
+        _start: i64,
+        _end: i64,
+    ) -> Result<Vec<LabelSet>, EvalError> {
+        unimplemented!()
+    }
+}

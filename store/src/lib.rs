@@ -19,4 +19,3 @@ pub mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
-mod view;

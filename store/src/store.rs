@@ -11,10 +11,8 @@ use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
-use crate::index::Index;
 use crate::recover::recover;
 use crate::segment::{self, SegmentEntry, SegmentSink};
-use crate::view::Queries;
 
 /// Name of the lock file in the data directory.
 const LOCK: &str = "lock";
@@ -34,7 +32,6 @@ pub(crate) struct Inner {
     pub(crate) max_query_series: usize,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
-    pub(crate) queries: Arc<Queries>,
     /// Chunks found damaged since start.
     pub(crate) damaged_chunks: AtomicU64,
     state: Mutex<State>,
@@ -174,10 +171,8 @@ impl Store {
             recovered.segments,
             recovered.positions,
         );
-        let index = Index::open(Arc::clone(&disk), &dir);
         let inner = Arc::new(Inner {
             disk,
-            queries: Arc::new(Queries::new(index)),
             segments,
             flush_interval: options.flush_interval,
             query_memory: options.query_memory,
@@ -202,9 +197,6 @@ impl Store {
             lock: Mutex::new(Some(lock)),
             dir,
         });
-        let sink: Arc<dyn SegmentSink> = Arc::clone(&inner.queries) as _;
-        let _ = inner.sink.set(sink);
-        inner.queries.start(&inner);
         let owner = Owner::start(&inner).map_err(io("start the flush thread of", &inner.dir))?;
         Ok(Store {
             inner,
@@ -340,8 +332,7 @@ impl Store {
             flush_seconds: state.flush_time.as_secs_f64(),
             flush_errors: state.flush_errors,
             sequence: state.head.committed(),
-            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed)
-                + self.inner.queries.damaged(),
+            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed),
             written: self.inner.disk.written(),
         }
     }
