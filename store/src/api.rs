@@ -13,6 +13,8 @@ use logql::plan::Direction;
 use logql::value::Value;
 use wire::LabelSet;
 
+use crate::query;
+
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -197,11 +199,15 @@ impl Store {
     /// See [`EvalError`].
     pub fn query(
         &self,
-        _plan: &logql::plan::Plan,
-        _request: &Request,
-        _cancel: &Cancel,
+        plan: &logql::plan::Plan,
+        request: &Request,
+        cancel: &Cancel,
     ) -> Result<(Value, QueryStats), EvalError> {
-        unimplemented!()
+        let limits = query::Limits {
+            memory: self.inner.query_memory,
+            series: self.inner.max_query_series,
+        };
+        query::run(&*self.inner, limits, plan, request, cancel)
     }
     /// Names of labels of streams with data that may overlap `[start, end]`, sorted. Blocks.
     ///
@@ -209,11 +215,11 @@ impl Store {
     /// See [`EvalError`].
     pub fn label_names(
         &self,
-        _matchers: &[Matcher],
-        _start: i64,
-        _end: i64,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
     ) -> Result<Vec<String>, EvalError> {
-        unimplemented!()
+        query::label_names(&*self.inner, matchers, start, end)
     }
     /// Values of one label, sorted. Blocks.
     ///
@@ -221,12 +227,12 @@ impl Store {
     /// See [`EvalError`].
     pub fn label_values(
         &self,
-        _name: &str,
-        _matchers: &[Matcher],
-        _start: i64,
-        _end: i64,
+        name: &str,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
     ) -> Result<Vec<String>, EvalError> {
-        unimplemented!()
+        query::label_values(&*self.inner, name, matchers, start, end)
     }
     /// Streams that match any of the matcher groups (no group: all) with a chunk touching the range. Blocks.
     ///
@@ -234,10 +240,10 @@ impl Store {
     /// See [`EvalError`].
     pub fn series(
         &self,
-        _groups: &[Vec<Matcher>],
-        _start: i64,
-        _end: i64,
+        groups: &[Vec<Matcher>],
+        start: i64,
+        end: i64,
     ) -> Result<Vec<LabelSet>, EvalError> {
-        unimplemented!()
+        query::series(&*self.inner, groups, start, end)
     }
 }

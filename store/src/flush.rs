@@ -39,6 +39,9 @@ pub(crate) fn run(inner: &Inner) {
                     bytes = segment.file_bytes,
                     "flushed"
                 );
+                if inner.index.stale() {
+                    crate::query::reconcile(inner);
+                }
             }
             Err(error) => {
                 let pause = retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));

@@ -1,7 +1,6 @@
 //! The store: one head, one folder of segments, one flush thread.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +10,8 @@ use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
+use crate::index::Index;
+use crate::query::{self, Damage};
 use crate::recover::recover;
 use crate::segment::{self, SegmentEntry, SegmentSink};
 
@@ -32,8 +33,10 @@ pub(crate) struct Inner {
     pub(crate) max_query_series: usize,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
-    /// Chunks found damaged since start.
-    pub(crate) damaged_chunks: AtomicU64,
+    /// Which streams are where; a cache.
+    pub(crate) index: Arc<Index>,
+    /// What queries found damaged since start.
+    pub(crate) damage: Damage,
     state: Mutex<State>,
     /// Wakes the flush thread.
     pub(crate) wake: Condvar,
@@ -171,14 +174,16 @@ impl Store {
             recovered.segments,
             recovered.positions,
         );
+        let index = Arc::new(Index::open(Arc::clone(&disk), &dir));
         let inner = Arc::new(Inner {
+            index: Arc::clone(&index),
             disk,
             segments,
             flush_interval: options.flush_interval,
             query_memory: options.query_memory,
             max_query_series: options.max_query_series,
-            sink: OnceLock::new(),
-            damaged_chunks: AtomicU64::new(0),
+            sink: OnceLock::from(index as Arc<dyn SegmentSink>),
+            damage: Damage::default(),
             state: Mutex::new(State {
                 head: head.map_err(io("allocate the head of", &dir))?,
                 closed: false,
@@ -197,6 +202,7 @@ impl Store {
             lock: Mutex::new(Some(lock)),
             dir,
         });
+        query::reconcile(&*inner);
         let owner = Owner::start(&inner).map_err(io("start the flush thread of", &inner.dir))?;
         Ok(Store {
             inner,
@@ -332,7 +338,7 @@ impl Store {
             flush_seconds: state.flush_time.as_secs_f64(),
             flush_errors: state.flush_errors,
             sequence: state.head.committed(),
-            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed),
+            damaged_chunks: self.inner.damage.count(),
             written: self.inner.disk.written(),
         }
     }

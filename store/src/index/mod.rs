@@ -40,8 +40,7 @@ use logql::matcher::Matcher;
 use rusqlite::Connection;
 use wire::{LabelSet, Labels};
 
-use crate::query::SegmentInfo;
-use crate::segment::{Reader, SegmentSink};
+use crate::segment::{Reader, SegmentEntry, SegmentSink};
 
 /// File name of the database inside the data directory.
 pub const FILE_NAME: &str = "index.sqlite";
@@ -53,6 +52,15 @@ pub struct SegmentKey {
     pub sequence: u64,
     /// Changes when the file's content does: a folder may have been replaced by a backup with the same names.
     pub stamp: u64,
+}
+
+impl From<&SegmentEntry> for SegmentKey {
+    fn from(entry: &SegmentEntry) -> SegmentKey {
+        SegmentKey {
+            sequence: entry.sequence,
+            stamp: entry.stamp,
+        }
+    }
 }
 
 /// Why a lookup gave nothing; callers read the segments instead.
@@ -262,7 +270,7 @@ impl Index {
 
 impl SegmentSink for Index {
     fn committed(&self, reader: &Reader) {
-        let key = SegmentInfo::of(reader).key;
+        let key = SegmentKey::from(&SegmentEntry::of(reader));
         match reader.streams() {
             Ok(sets) => Index::committed(self, key, &mut sets.iter().map(LabelSet::as_ref)),
             Err(error) => {

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 
 use logql::Pairs;
 use logql::eval::EvalError;
-use logql::pipeline::{EntryView, LineFilter, Outcome, Pipeline, PipelineRun};
+use logql::pipeline::{EntryView, LineFilter, Pipeline};
 use logql::plan::Direction;
 use wire::Labels;
 
@@ -73,14 +73,15 @@ pub(super) fn column_filter(pipeline: &Pipeline) -> Option<&LineFilter> {
     pipeline.leading_filters().iter().find(|f| f.is_positive())
 }
 
-/// Runs the entries in `range` (with lines) through a pipeline, in `direction`, until `emit` breaks.
-pub(super) fn run_lines(
+/// Visits the entries in `range` (with lines) that may pass the filter, in `direction`, until `visit` breaks. It gets
+/// the entry's number in the block too.
+pub(super) fn visit_lines(
     scratch: &mut Scratch,
-    (stream, dictionary): (Pairs<'_>, &Dictionary<'_>),
+    (stream, dictionary, ids): (Pairs<'_>, &Dictionary<'_>, &[u32]),
     range: Range<usize>,
     direction: Direction,
-    (filter, pipeline): (Option<&LineFilter>, &mut PipelineRun<'_>),
-    mut emit: impl FnMut(usize, i64, &Outcome<'_>) -> Result<ControlFlow<()>, EvalError>,
+    filter: Option<&LineFilter>,
+    mut visit: impl FnMut(usize, &EntryView<'_>) -> Result<ControlFlow<()>, EvalError>,
 ) -> Result<(), EvalError> {
     let mut candidates = std::mem::take(&mut scratch.candidates);
     candidates.clear();
@@ -100,17 +101,13 @@ pub(super) fn run_lines(
         } else {
             candidates[at] as usize
         };
-        let ts = scratch.times[entry];
         let view = EntryView {
-            ts,
+            ts: scratch.times[entry],
             line: scratch.line(entry),
             stream,
-            metadata: dictionary.get(scratch.metadata[entry]),
+            metadata: dictionary.get(ids[entry]),
         };
-        let Some(outcome) = pipeline.process(&view) else {
-            continue;
-        };
-        match emit(entry, ts, &outcome) {
+        match visit(entry, &view) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
             Err(e) => {

@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use logql::pipeline::Category;
+use logql::pipeline::{Category, OutLabels};
 
 type Owned = Vec<(String, String, Category)>;
 
@@ -25,26 +26,19 @@ pub(super) struct LabelSets {
 
 impl LabelSets {
     /// The id of a label set.
-    pub(super) fn intern(&mut self, labels: &[(&str, &str, Category)]) -> u32 {
-        let mut hasher = DefaultHasher::new();
-        labels.hash(&mut hasher);
-        let ids = self.by_hash.entry(hasher.finish()).or_default();
-        if let Some(id) = ids
+    pub(super) fn intern(&mut self, labels: OutLabels<'_>) -> u32 {
+        let hash = hash_of(labels.iter());
+        let known = self.by_hash.get(&hash).map_or(&[][..], Vec::as_slice);
+        if let Some(id) = known
             .iter()
             .find(|id| same(&self.sets[**id as usize].pairs, labels))
         {
             return *id;
         }
-        let id = self.sets.len() as u32;
-        ids.push(id);
-        let text = text(labels);
-        let pairs: Owned = labels
-            .iter()
-            .map(|(n, v, c)| ((*n).to_owned(), (*v).to_owned(), *c))
-            .collect();
-        self.bytes += 2 * text.len() + pairs.len() * size_of::<(String, String, Category)>() + 128;
-        self.sets.push(Set { pairs, text });
-        id
+        let own = |(n, v, c): (&str, &str, Category)| (n.to_owned(), v.to_owned(), c);
+        let pairs: Owned = labels.iter().map(own).collect();
+        let text = text(&pairs);
+        self.adopt(Set { pairs, text })
     }
 
     /// Order of two sets by their text.
@@ -79,15 +73,13 @@ impl LabelSets {
     }
 
     fn adopt(&mut self, set: Set) -> u32 {
-        let mut hasher = DefaultHasher::new();
-        let borrowed: Vec<(&str, &str, Category)> = set
+        let borrowed = set
             .pairs
             .iter()
-            .map(|(n, v, c)| (n.as_str(), v.as_str(), *c))
-            .collect();
-        borrowed.hash(&mut hasher);
+            .map(|(n, v, c)| (n.as_str(), v.as_str(), *c));
+        let hash = hash_of(borrowed);
         let id = self.sets.len() as u32;
-        self.by_hash.entry(hasher.finish()).or_default().push(id);
+        self.by_hash.entry(hash).or_default().push(id);
         self.bytes +=
             2 * set.text.len() + set.pairs.len() * size_of::<(String, String, Category)>() + 128;
         self.sets.push(set);
@@ -100,22 +92,28 @@ impl LabelSets {
     }
 }
 
-fn same(a: &Owned, b: &[(&str, &str, Category)]) -> bool {
+fn hash_of<'a>(labels: impl Iterator<Item = (&'a str, &'a str, Category)>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for label in labels {
+        label.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn same(a: &Owned, b: OutLabels<'_>) -> bool {
     a.len() == b.len()
         && a.iter()
-            .zip(b)
+            .zip(b.iter())
             .all(|(a, b)| a.0 == b.0 && a.1 == b.1 && a.2 == b.2)
 }
 
-fn text(labels: &[(&str, &str, Category)]) -> String {
+fn text(labels: &Owned) -> String {
     let mut out = String::from("{");
     for (i, (name, value, _)) in labels.iter().enumerate() {
         if i > 0 {
             out.push_str(", ");
         }
-        out.push_str(name);
-        out.push('=');
-        out.push_str(&format!("{value:?}"));
+        let _ = write!(out, "{name}={value:?}");
     }
     out.push('}');
     out

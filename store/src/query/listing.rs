@@ -6,8 +6,9 @@ use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use wire::LabelSet;
 
+use super::View;
 use super::select::{HeadPart, NONE, Selected, Streams};
-use super::{SegmentInfo, View};
+use crate::segment::{SegmentEntry, SegmentError};
 
 /// Bytes that a listing may hold.
 const LISTING_BYTES_MAX: usize = 32 << 20;
@@ -70,19 +71,18 @@ fn list(
     let mut out = BTreeSet::new();
     let mut streams = Streams::new(view.index(), matchers);
     let head = HeadPart::take(view, &mut streams, (start, end), false, LISTING_BYTES_MAX)?;
-    let segments = touching(view, head.snapshot.committed, start, end);
     let selected = view.index().select(matchers);
     let mut ids = BTreeSet::new();
     let mut rest = Vec::new();
-    for segment in segments {
-        match (&selected, view.index().segment(segment.key)) {
+    for segment in &head.snapshot.segments {
+        match (&selected, view.index().segment(segment.into())) {
             (Some(selected), Some(all)) => {
                 ids.extend(
                     all.into_iter()
                         .filter(|id| selected.binary_search(id).is_ok()),
                 );
             }
-            _ => rest.push(segment),
+            _ => rest.push(*segment),
         }
     }
     let ids: Vec<u32> = ids.into_iter().collect();
@@ -90,14 +90,14 @@ fn list(
         out.extend(found);
     } else if !ids.is_empty() {
         // The index failed between two questions.
-        rest = touching(view, head.snapshot.committed, start, end);
+        rest.clone_from(&head.snapshot.segments);
     }
     for segment in rest {
         let read = view
             .open(&segment)
             .and_then(|reader| streams.from_segment(&reader));
         if let Err(e) = read {
-            view.damage().segment(segment.key.sequence, e)?;
+            view.damage().segment(segment.sequence, e)?;
         }
         check(&streams)?;
     }
@@ -105,12 +105,6 @@ fn list(
         from_set(set, &mut out);
     }
     Ok(out.into_iter().collect())
-}
-
-fn touching(view: &dyn View, committed: u64, start: i64, end: i64) -> Vec<SegmentInfo> {
-    let mut segments = view.segments(committed);
-    segments.retain(|s| s.touches(start, end));
-    segments
 }
 
 fn check(streams: &Streams<'_>) -> Result<(), EvalError> {
@@ -152,14 +146,14 @@ fn matching(
     let chunks = head.snapshot.chunks.iter().map(|c| c.chunk.stream);
     let raw = head.snapshot.raw.iter().map(|r| r.stream);
     hit.extend(chunks.chain(raw).map(|s| head.map[s as usize]));
-    for segment in touching(view, head.snapshot.committed, start, end) {
+    for segment in &head.snapshot.segments {
         let read = if segment.min_ts >= start && segment.max_ts <= end {
-            whole(view, &segment, &mut streams, &mut hit)
+            whole(view, segment, &mut streams, &mut hit)
         } else {
-            partly(view, &segment, &mut streams, (start, end), &mut hit)
+            partly(view, segment, &mut streams, (start, end), &mut hit)
         };
         if let Err(e) = read {
-            view.damage().segment(segment.key.sequence, e)?;
+            view.damage().segment(segment.sequence, e)?;
         }
         check(&streams)?;
     }
@@ -169,10 +163,10 @@ fn matching(
 /// A segment inside the range: every stream of it has a chunk there.
 fn whole(
     view: &dyn View,
-    segment: &SegmentInfo,
+    segment: &SegmentEntry,
     streams: &mut Streams<'_>,
     hit: &mut BTreeSet<u32>,
-) -> Result<(), crate::segment::SegmentError> {
+) -> Result<(), SegmentError> {
     let map = match streams.from_index(segment) {
         Some(map) => map,
         None => {
@@ -186,11 +180,11 @@ fn whole(
 
 fn partly(
     view: &dyn View,
-    segment: &SegmentInfo,
+    segment: &SegmentEntry,
     streams: &mut Streams<'_>,
     (start, end): (i64, i64),
     hit: &mut BTreeSet<u32>,
-) -> Result<(), crate::segment::SegmentError> {
+) -> Result<(), SegmentError> {
     if let Some(selected) = Selected::open(view, segment, streams)? {
         let rows = selected.chunks.iter();
         hit.extend(rows.filter_map(|c| selected.stream(c, start, end)));

@@ -14,18 +14,18 @@ use logql::value::Logs;
 
 use super::block::{Block, Buffers, to_offsets};
 use super::budget::Budget;
-use super::chunk::{Dictionary, column_filter, run_lines};
+use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::select::{HeadPart, Selected, Streams};
 use super::top::{Arrival, Top};
-use super::{SegmentInfo, View, storage};
+use super::{View, storage};
 use crate::head::RawRun;
-use crate::segment::SegmentError;
+use crate::segment::{SegmentEntry, SegmentError};
 
 /// Raw entries of the head arrive after all chunks of the same sequence.
 const RAW_ORDINAL: u32 = u32::MAX;
 
 enum Work {
-    Segment(SegmentInfo),
+    Segment(SegmentEntry),
     Block(Block),
     Raw(usize),
 }
@@ -113,10 +113,8 @@ pub(super) fn logs(
         direction,
         bytes: raw_bytes,
     };
-    for segment in view.segments(head.snapshot.committed) {
-        if segment.touches(range.0, range.1) {
-            queue.push(segment.min_ts, segment.max_ts, Work::Segment(segment));
-        }
+    for segment in &head.snapshot.segments {
+        queue.push(segment.min_ts, segment.max_ts, Work::Segment(*segment));
     }
     queue.push_blocks(head.blocks(0..head.snapshot.chunks.len()));
     for (i, run) in raw.iter().enumerate() {
@@ -162,7 +160,7 @@ pub(super) fn logs(
 /// Replaces a segment by its blocks.
 fn expand(
     view: &dyn View,
-    segment: &SegmentInfo,
+    segment: &SegmentEntry,
     streams: &mut Streams<'_>,
     (start, end): (i64, i64),
     queue: &mut Queue,
@@ -171,14 +169,14 @@ fn expand(
     let selected = match Selected::open(view, segment, streams) {
         Ok(Some(selected)) => selected,
         Ok(None) => return Ok(()),
-        Err(e) => return view.damage().segment(segment.key.sequence, e),
+        Err(e) => return view.damage().segment(segment.sequence, e),
     };
     let rows: Vec<(u32, u32)> = (0u32..)
         .zip(&selected.chunks)
         .filter_map(|(i, c)| Some((i, selected.stream(c, start, end)?)))
         .collect();
     budget.stats.chunks_matched += rows.len() as u64;
-    queue.push_blocks(selected.blocks(segment.key.sequence, rows));
+    queue.push_blocks(selected.blocks(segment.sequence, rows));
     Ok(())
 }
 
@@ -299,27 +297,32 @@ impl LogScan<'_> {
         (sequence, chunk): (u64, u32),
         budget: &Budget<'_>,
     ) -> Result<(), EvalError> {
-        let top = &mut self.top;
-        run_lines(
+        let (top, pipeline) = (&mut self.top, &mut self.pipeline);
+        let ids = std::mem::take(&mut self.buffers.scratch.metadata);
+        let done = visit_lines(
             &mut self.buffers.scratch,
-            (stream, dictionary),
+            (stream, dictionary, &ids),
             range,
             self.direction,
-            (self.filter, &mut self.pipeline),
-            |entry, ts, outcome| {
+            self.filter,
+            |entry, view| {
                 // Times fall (or rise) within a row: what follows is not wanted either.
-                if !top.wants(ts) {
+                if !top.wants(view.ts) {
                     return Ok(ControlFlow::Break(()));
                 }
-                let arrival = Arrival {
-                    sequence,
-                    chunk,
-                    entry: entry as u32,
-                };
-                top.push(ts, arrival, outcome, budget)?;
+                if let Some(outcome) = pipeline.process(view) {
+                    let arrival = Arrival {
+                        sequence,
+                        chunk,
+                        entry: entry as u32,
+                    };
+                    top.push(view.ts, arrival, &outcome, budget)?;
+                }
                 Ok(ControlFlow::Continue(()))
             },
-        )
+        );
+        self.buffers.scratch.metadata = ids;
+        done
     }
 }
 

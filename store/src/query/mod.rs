@@ -39,64 +39,47 @@ pub(crate) use listing::{label_names, label_values, series};
 use crate::api::{Cancel, QueryStats, Request};
 use crate::head;
 use crate::index::{Index, SegmentKey};
-use crate::segment::{Reader, SegmentError};
+use crate::segment::{self, Reader, SegmentEntry, SegmentError};
+use crate::store::Inner;
 use budget::Budget;
-
-/// A segment as the list of segments knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Its name to the index.
-    pub key: SegmentKey,
-    /// Least timestamp, ns; above `max_ts` when it has no entries.
-    pub min_ts: i64,
-    /// Greatest timestamp, ns.
-    pub max_ts: i64,
-}
-
-impl SegmentInfo {
-    /// What the list has to know of an open segment.
-    #[must_use]
-    pub fn of(reader: &Reader) -> SegmentInfo {
-        let s = reader.summary();
-        let mut identity = [0u8; 48];
-        let parts = [
-            s.first_sequence,
-            s.entries,
-            s.raw_bytes,
-            s.min_ts as u64,
-            s.max_ts as u64,
-            s.written_at as u64 ^ reader.file_bytes().rotate_left(32),
-        ];
-        for (to, part) in identity.chunks_exact_mut(8).zip(parts) {
-            to.copy_from_slice(&part.to_le_bytes());
-        }
-        SegmentInfo {
-            key: SegmentKey {
-                sequence: s.sequence,
-                stamp: xxhash_rust::xxh3::xxh3_64(&identity),
-            },
-            min_ts: s.min_ts,
-            max_ts: s.max_ts,
-        }
-    }
-
-    fn touches(&self, start: i64, end: i64) -> bool {
-        self.min_ts <= self.max_ts && self.min_ts <= end && self.max_ts >= start
-    }
-}
 
 /// The store as queries see it.
 pub(crate) trait View: std::fmt::Debug {
     /// A snapshot of the head.
     fn head(&self, want: &mut head::Want<'_>) -> Result<head::Snapshot, head::OverBudget>;
-    /// All segments with a sequence up to `committed`.
-    fn segments(&self, committed: u64) -> Vec<SegmentInfo>;
+    /// All segments.
+    fn segments(&self) -> Vec<SegmentEntry>;
     /// Opens one.
-    fn open(&self, segment: &SegmentInfo) -> Result<Reader, SegmentError>;
+    fn open(&self, segment: &SegmentEntry) -> Result<Reader, SegmentError>;
     /// The index.
     fn index(&self) -> &Index;
     /// Where damage is reported.
     fn damage(&self) -> &Damage;
+}
+
+impl View for Inner {
+    fn head(&self, want: &mut head::Want<'_>) -> Result<head::Snapshot, head::OverBudget> {
+        // The lock ends with the draft: the rest needs no lock.
+        let draft = self.lock().head.snapshot(want)?;
+        Ok(draft.finish())
+    }
+
+    fn segments(&self) -> Vec<SegmentEntry> {
+        self.lock().head.segments().to_vec()
+    }
+
+    fn open(&self, segment: &SegmentEntry) -> Result<Reader, SegmentError> {
+        let name = segment::file_name(segment.sequence);
+        Reader::open(&*self.disk, &self.segments.join(name))
+    }
+
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn damage(&self) -> &Damage {
+        &self.damage
+    }
 }
 
 /// Bounds of one query.
@@ -193,12 +176,14 @@ impl Leaf for Scan<'_> {
 
 /// Brings the index in line with the segments: at start, and after a fault. Never fails.
 pub(crate) fn reconcile(view: &dyn View) {
-    let segments = view.segments(u64::MAX);
-    let keys: Vec<SegmentKey> = segments.iter().map(|s| s.key).collect();
-    let by_sequence: HashMap<u64, SegmentInfo> =
-        segments.iter().map(|s| (s.key.sequence, *s)).collect();
+    let segments: HashMap<u64, SegmentEntry> = view
+        .segments()
+        .into_iter()
+        .map(|s| (s.sequence, s))
+        .collect();
+    let keys: Vec<SegmentKey> = segments.values().map(SegmentKey::from).collect();
     view.index().reconcile(&keys, |key| {
-        let segment = by_sequence
+        let segment = segments
             .get(&key.sequence)
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let reader = view.open(segment).map_err(io::Error::other)?;

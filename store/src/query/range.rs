@@ -11,12 +11,12 @@ use wire::LabelSet;
 
 use super::block::{Block, Buffers, to_offsets};
 use super::budget::Budget;
-use super::chunk::{Dictionary, column_filter, run_lines};
+use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::logs::within;
 use super::select::{HeadPart, Selected, Streams};
-use super::{SegmentInfo, View, storage};
+use super::{View, storage};
 use crate::head::RawRun;
-use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentError};
+use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentEntry, SegmentError};
 
 /// Metadata sets that the series cache tells apart before it starts anew.
 const CACHED_SETS_MAX: usize = 32 << 10;
@@ -55,6 +55,8 @@ pub(super) fn range(
         },
         minutes: plain && leaf.aligned_to(steps, MINUTE_NS),
         lengths: leaf.needs() == Needs::Bytes,
+        fixed_series: !leaf.pipeline.changes_labels()
+            && (leaf.needs() == Needs::Count || !leaf.pipeline.has_other_stages()),
         filter: column_filter(&leaf.pipeline),
         pipeline: leaf.pipeline.run(),
         buffers: Buffers::new().map_err(storage)?,
@@ -64,11 +66,9 @@ pub(super) fn range(
     let mut streams = Streams::new(view.index(), &leaf.matchers);
     let lines = scan.read == Read::Lines;
     let head = HeadPart::take(view, &mut streams, scan.span, lines, budget.memory / 2)?;
-    for segment in view.segments(head.snapshot.committed) {
-        if segment.touches(first, last) {
-            budget.cancel.check()?;
-            scan.segment(view, &segment, &mut streams, budget)?;
-        }
+    for segment in &head.snapshot.segments {
+        budget.cancel.check()?;
+        scan.segment(view, segment, &mut streams, budget)?;
     }
     scan.head(view, head, &streams, budget)?;
     budget.stats.compressed_bytes += scan.buffers.compressed;
@@ -83,6 +83,8 @@ struct RangeScan<'p> {
     minutes: bool,
     /// Whether line lengths matter.
     lengths: bool,
+    /// Whether stream and metadata alone say which series an entry belongs to.
+    fixed_series: bool,
     filter: Option<&'p LineFilter>,
     pipeline: PipelineRun<'p>,
     buffers: Buffers,
@@ -117,11 +119,11 @@ impl RangeScan<'_> {
     fn segment(
         &mut self,
         view: &dyn View,
-        segment: &SegmentInfo,
+        segment: &SegmentEntry,
         streams: &mut Streams<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
-        let sequence = segment.key.sequence;
+        let sequence = segment.sequence;
         let selected = match Selected::open(view, segment, streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
@@ -191,21 +193,10 @@ impl RangeScan<'_> {
         for cell in cells {
             // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
             let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
-            let Some(set) = sets.get(cell.metadata as usize) else {
-                continue;
-            };
-            if edge < first || edge > last {
+            if edge < first || edge > last || cell.metadata as usize >= sets.len() {
                 continue;
             }
-            let series = match memo.get(cell.metadata) {
-                Some(known) => known,
-                None => {
-                    let series = self.series(stream, set, streams)?;
-                    memo.put(cell.metadata, series);
-                    series
-                }
-            };
-            if let Some(series) = series {
+            if let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? {
                 self.sum
                     .add_bucket(series, edge, u64::from(cell.entries), cell.bytes);
             }
@@ -232,7 +223,8 @@ impl RangeScan<'_> {
             stream: &labels,
             metadata: &metadata,
         };
-        let series = match self.pipeline.process(&entry) {
+        // Line filters are not asked: an entry that is counted has passed them.
+        let series = match self.pipeline.process_filtered(&entry) {
             Some(outcome) => Some(self.sum.series(&outcome)?),
             None => None,
         };
@@ -276,7 +268,10 @@ impl RangeScan<'_> {
                 Read::Times => {
                     self.add_times(range, &metadata.sets, &mut memo, row.stream, streams)?;
                 }
-                Read::Lines => self.add_lines(range, &dictionary, row.stream, streams)?,
+                Read::Lines => {
+                    let metadata = (metadata.sets.as_slice(), &dictionary);
+                    self.add_lines(range, metadata, &mut memo, row.stream, streams)?;
+                }
             }
         }
         drop(dictionary);
@@ -333,15 +328,7 @@ impl RangeScan<'_> {
         memo.start(stream);
         for entry in range {
             let id = self.buffers.scratch.metadata[entry];
-            let series = match memo.get(id) {
-                Some(known) => known,
-                None => {
-                    let series = self.series(stream, &sets[id as usize], streams)?;
-                    memo.put(id, series);
-                    series
-                }
-            };
-            if let Some(series) = series {
+            if let Some(series) = self.known(id, sets, memo, stream, streams)? {
                 let scratch = &self.buffers.scratch;
                 let len = if self.lengths {
                     scratch.line_len(entry)
@@ -357,24 +344,57 @@ impl RangeScan<'_> {
     fn add_lines(
         &mut self,
         range: Range<usize>,
-        dictionary: &Dictionary<'_>,
+        (sets, dictionary): (&[LabelSet], &Dictionary<'_>),
+        memo: &mut Memo,
         stream: u32,
         streams: &Streams<'_>,
     ) -> Result<(), EvalError> {
+        memo.start(stream);
         let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
-        let sum = &mut self.sum;
-        run_lines(
-            &mut self.buffers.scratch,
-            (&labels, dictionary),
+        // The closure needs the rest of the scan while the columns are borrowed.
+        let mut scratch = std::mem::take(&mut self.buffers.scratch);
+        let ids = std::mem::take(&mut scratch.metadata);
+        let done = visit_lines(
+            &mut scratch,
+            (&labels, dictionary, &ids),
             range,
             Direction::Forward,
-            (self.filter, &mut self.pipeline),
-            |_, ts, outcome| {
-                let series = sum.series(outcome)?;
-                sum.add(series, ts, outcome.line.len());
+            self.filter,
+            |entry, view| {
+                if self.fixed_series {
+                    if self.pipeline.passes(view) {
+                        let id = ids[entry];
+                        if let Some(series) = self.known(id, sets, memo, stream, streams)? {
+                            self.sum.add(series, view.ts, view.line.len());
+                        }
+                    }
+                } else if let Some(outcome) = self.pipeline.process(view) {
+                    let series = self.sum.series(&outcome)?;
+                    self.sum.add(series, view.ts, outcome.line.len());
+                }
                 Ok(ControlFlow::Continue(()))
             },
-        )
+        );
+        scratch.metadata = ids;
+        self.buffers.scratch = scratch;
+        done
+    }
+
+    /// The series of an entry by metadata id, from the memo if it is there.
+    fn known(
+        &mut self,
+        id: u32,
+        sets: &[LabelSet],
+        memo: &mut Memo,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<Option<SeriesId>, EvalError> {
+        if let Some(known) = memo.get(id) {
+            return Ok(known);
+        }
+        let series = self.series(stream, &sets[id as usize], streams)?;
+        memo.put(id, series);
+        Ok(series)
     }
 
     fn head(
@@ -434,7 +454,7 @@ impl RangeScan<'_> {
         let range = self.within(0, self.buffers.scratch.times.len());
         match self.read {
             Read::Times => self.add_times(range, sets, memo, stream, streams),
-            Read::Lines => self.add_lines(range, dictionary, stream, streams),
+            Read::Lines => self.add_lines(range, (sets, dictionary), memo, stream, streams),
         }
     }
 }

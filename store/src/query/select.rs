@@ -11,7 +11,7 @@ use super::View;
 use super::block::{Block, Place, Row};
 use crate::head;
 use crate::index::Index;
-use crate::segment::{Chunk, Reader, SegmentError};
+use crate::segment::{Chunk, Reader, SegmentEntry, SegmentError};
 
 /// "Not selected" in a map from ordinals to streams.
 pub(super) const NONE: u32 = u32::MAX;
@@ -83,15 +83,15 @@ impl<'q> Streams<'q> {
     }
 
     /// Streams of a segment by ordinal, [`NONE`] for those not selected, from the index alone.
-    pub(super) fn from_index(&mut self, segment: &super::SegmentInfo) -> Option<Vec<u32>> {
+    pub(super) fn from_index(&mut self, segment: &SegmentEntry) -> Option<Vec<u32>> {
         let selected = self.selected.take()?;
         let map = self.map_ids(&selected, segment);
         self.selected = Some(selected);
         map
     }
 
-    fn map_ids(&mut self, selected: &[u32], segment: &super::SegmentInfo) -> Option<Vec<u32>> {
-        let mut ids = self.index.segment(segment.key)?;
+    fn map_ids(&mut self, selected: &[u32], segment: &SegmentEntry) -> Option<Vec<u32>> {
+        let mut ids = self.index.segment(segment.into())?;
         for id in &mut ids {
             *id = match self.by_index_id.get(id) {
                 Some(number) => *number,
@@ -134,7 +134,7 @@ impl Selected {
     /// Opens a segment, if it holds a selected stream.
     pub(super) fn open(
         view: &dyn View,
-        segment: &super::SegmentInfo,
+        segment: &SegmentEntry,
         streams: &mut Streams<'_>,
     ) -> Result<Option<Selected>, SegmentError> {
         let known = streams.from_index(segment);

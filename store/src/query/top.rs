@@ -3,7 +3,6 @@
 //! Order of an answer (it is Loki's): time in the direction asked; at one instant the label-set text, rising in both
 //! directions; within one label set arrival order, reversed for `backward`.
 
-
 use logql::eval::EvalError;
 use logql::pipeline::Outcome;
 use logql::plan::Direction;

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
-use logql::pipeline::Category;
+use logql::pipeline::{EntryView, Pipeline};
+use logql::plan::Plan;
 
 use super::*;
 use crate::api::{Cancel, QueryStats};
@@ -13,6 +14,38 @@ fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
     }
 }
 
+fn pipeline() -> Pipeline {
+    match logql::parse("{a=\"b\"}") {
+        Ok(Plan::Log(leaf)) => leaf.pipeline,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Pushes an entry of a stream with one label.
+fn push(
+    top: &mut Top,
+    (ts, entry): (i64, u32),
+    label: (&str, &str),
+    line: &[u8],
+    budget: &Budget<'_>,
+) -> Result<(), EvalError> {
+    let pipeline = pipeline();
+    let mut run = pipeline.run();
+    let stream = [label];
+    let outcome = run.process(&EntryView {
+        ts,
+        line,
+        stream: &stream,
+        metadata: &[],
+    });
+    let arrival = Arrival {
+        sequence: 1,
+        chunk: 0,
+        entry,
+    };
+    top.push(ts, arrival, &outcome.expect("no filter"), budget)
+}
+
 fn cancel() -> Cancel {
     Cancel::at(Instant::now() + Duration::from_secs(3600))
 }
@@ -23,19 +56,16 @@ fn check(direction: Direction, limit: usize, entries: &[(i64, &str, u32)], want:
     let budget = budget(&cancel, 1 << 20);
     let mut top = Top::new(limit, direction);
     for (ts, pod, arrival) in entries {
-        let labels = [("pod", *pod, Category::Stream)];
         let line = arrival.to_string();
-        let outcome = Outcome {
-            line: line.as_bytes(),
-            labels: &labels,
-        };
-        let arrival = Arrival {
-            sequence: 1,
-            chunk: 0,
-            entry: *arrival,
-        };
         if top.wants(*ts) {
-            top.push(*ts, arrival, &outcome, &budget).unwrap();
+            push(
+                &mut top,
+                (*ts, *arrival),
+                ("pod", pod),
+                line.as_bytes(),
+                &budget,
+            )
+            .unwrap();
         }
     }
     let logs = top.finish();
@@ -89,20 +119,9 @@ fn memory_is_bounded_and_the_error_names_the_limit() {
     let budget = budget(&cancel, 10_000);
     let mut top = Top::new(100, Direction::Backward);
     let line = [b'x'; 1_000];
-    let labels = [("pod", "a", Category::Stream)];
-    let mut push = |ts: i64, line: &[u8]| {
-        let arrival = Arrival {
-            sequence: 0,
-            chunk: 0,
-            entry: ts as u32,
-        };
-        let outcome = Outcome {
-            line,
-            labels: &labels,
-        };
-        top.push(ts, arrival, &outcome, &budget)
-    };
-    let failed = (0..20).map(|ts| push(ts, &line)).find(Result::is_err);
+    let failed = (0..20)
+        .map(|ts| push(&mut top, (ts, 0), ("pod", "a"), &line, &budget))
+        .find(Result::is_err);
     let Some(Err(EvalError::Limit(text))) = failed else {
         panic!("no limit error");
     };
@@ -114,19 +133,9 @@ fn label_sets_of_forgotten_entries_are_dropped() {
     let cancel = cancel();
     let budget = budget(&cancel, 4 << 20);
     let mut top = Top::new(10, Direction::Forward);
-    for n in 0..50_000u32 {
+    for n in 0..20_000u32 {
         let id = format!("trace-{n}");
-        let labels = [("trace_id", id.as_str(), Category::Metadata)];
-        let outcome = Outcome {
-            line: b"",
-            labels: &labels,
-        };
-        let arrival = Arrival {
-            sequence: 0,
-            chunk: 0,
-            entry: n,
-        };
-        top.push(5, arrival, &outcome, &budget).unwrap();
+        push(&mut top, (5, n), ("trace_id", &id), b"", &budget).unwrap();
         assert!(top.labels.len() < 3_000);
     }
     assert_eq!(top.finish().entries.len(), 10);

@@ -17,7 +17,7 @@ use logql::value::LogEntry;
 use wire::LabelSet;
 
 use super::*;
-use crate::block::{BlockInput, Encoder, Header};
+use crate::block::{BlockInput, Encoder};
 use crate::head::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
 use crate::segment::{Cell, Chunk, MINUTE_NS, Minutes, SegmentInput, minute_of, write};
 
@@ -74,7 +74,7 @@ struct Fixture {
     disk: Arc<dyn Disk>,
     index: Index,
     damage: Damage,
-    segments: Vec<SegmentInfo>,
+    segments: Vec<SegmentEntry>,
     sequence: u64,
     raw: Vec<Entry>,
     sealed: Vec<Sealed>,
@@ -229,7 +229,7 @@ impl Fixture {
     }
 
     fn path(&self, sequence: u64) -> PathBuf {
-        let name = crate::segment::file_name(sequence);
+        let name = segment::file_name(sequence);
         self.folder.path().join("segments").join(name)
     }
 
@@ -268,8 +268,8 @@ impl Fixture {
         let mut encoder = Encoder::new(1).unwrap();
         let path = write(&*self.disk, &folder, 0, &input, &mut encoder).unwrap();
         let reader = Reader::open(&*self.disk, &path).unwrap();
-        crate::segment::SegmentSink::committed(&self.index, &reader);
-        self.segments.push(SegmentInfo::of(&reader));
+        segment::SegmentSink::committed(&self.index, &reader);
+        self.segments.push(SegmentEntry::of(&reader));
         self.sealed.clear();
         self.sequence += 1;
     }
@@ -331,6 +331,8 @@ impl View for Fixture {
         }
         chunks.retain(|c| chosen[c.chunk.stream as usize]);
         minutes = kept;
+        let touches = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
+        let segments = self.segments.iter().filter(touches).copied().collect();
         let mut raw = Vec::new();
         for run in self.runs() {
             if !chosen[run[0].stream] {
@@ -354,6 +356,7 @@ impl View for Fixture {
         }
         Ok(Snapshot {
             committed: self.sequence - 1,
+            segments,
             streams: streams(),
             metadata: sets(),
             chunks,
@@ -361,13 +364,11 @@ impl View for Fixture {
             raw,
         })
     }
-    fn segments(&self, committed: u64) -> Vec<SegmentInfo> {
-        let mut all = self.segments.clone();
-        all.retain(|s| s.key.sequence <= committed);
-        all
+    fn segments(&self) -> Vec<SegmentEntry> {
+        self.segments.clone()
     }
-    fn open(&self, segment: &SegmentInfo) -> Result<Reader, SegmentError> {
-        Reader::open(&*self.disk, &self.path(segment.key.sequence))
+    fn open(&self, segment: &SegmentEntry) -> Result<Reader, SegmentError> {
+        Reader::open(&*self.disk, &self.path(segment.sequence))
     }
     fn index(&self) -> &Index {
         &self.index
