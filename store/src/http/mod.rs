@@ -11,14 +11,15 @@
 //! | connections | further ones wait in the listener's backlog |
 //! | head: bytes, headers | 431, closed |
 //! | form body | 413 |
+//! | form bodies in memory (four of the largest) | further ones wait, 408 after the time of a body |
 //! | time of a head, of a form body, of an idle connection | closed |
 //! | query text | 400, Loki's text |
 //! | queries waiting for a thread | 429 `too many outstanding requests` |
 //! | time of a query, waiting included | 504, Loki's text |
 //! | client that does not read, or reads too slowly | cut off |
 //!
-//! A client that goes away cancels its query. Answers are encoded and compressed on the query threads, in pieces; no
-//! more than a few pieces are on their way to a socket.
+//! A client that goes away cancels its query. Queries are compiled on the query threads, and answers encoded and
+//! compressed there, in pieces; no more than a few pieces are on their way to a socket.
 
 mod connection;
 mod encode;
@@ -44,11 +45,15 @@ use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use logql::plan::Plan;
 use logql::value::Value;
+use tokio::sync::Semaphore;
 use wire::LabelSet;
 
 use crate::api::{Cancel, QueryStats, Request, Store, StoreStats};
 
 pub use server::serve;
+
+/// Largest form bodies in memory at once; further ones wait.
+const FORMS: usize = 4;
 
 /// What the service asks of a store; the methods are those of [`Store`], which says what they do.
 pub trait Backend: Send + Sync + 'static {
@@ -221,6 +226,8 @@ pub struct Service {
     sources: Vec<MetricsSource>,
     pool: pool::Pool,
     counters: metrics::Counters,
+    /// Room for form bodies, from their arrival until their query is compiled.
+    form_bytes: Arc<Semaphore>,
     state: AtomicU8,
     clock: fn() -> i64,
 }
@@ -240,12 +247,14 @@ impl Service {
     /// When a thread cannot be started.
     pub fn new(backend: impl Backend, limits: HttpLimits) -> std::io::Result<Service> {
         let pool = pool::Pool::new(limits.query_threads, limits.query_queue)?;
+        let form_bytes = limits.max_body_bytes.saturating_mul(FORMS);
         Ok(Service {
             backend: Arc::new(backend),
             limits,
             sources: Vec::new(),
             pool,
             counters: metrics::Counters::default(),
+            form_bytes: Arc::new(Semaphore::new(form_bytes.min(Semaphore::MAX_PERMITS))),
             state: AtomicU8::new(State::Starting as u8),
             clock: now,
         })

@@ -267,3 +267,28 @@ fn log_queries_are_limited_but_not_aligned() {
     );
     assert!(ask("start=0&end=2595600").is_ok());
 }
+
+proptest::proptest! {
+    #[test]
+    fn p9_hostile_parameters_get_errors(
+        text in "[-+.,:0-9TZyhmsd e\\x00-\\x7f]{0,24}",
+        noise in ".{0,12}",
+        number: i64,
+    ) {
+        let number = number.to_string();
+        for value in [&text, &noise, &number] {
+            for name in ["start", "end", "time", "since", "step", "interval", "limit", "direction"] {
+                let mut query = format!("{name}=");
+                value.bytes().for_each(|b| query.push_str(&format!("%{b:02x}")));
+                let form = form(&query);
+                let _ = (instant(&form, NOW), metadata(&form, NOW));
+                if let Ok(range) = range(&form, NOW) {
+                    for query in ["vector(1)", "{a=\"b\"}"] {
+                        let _ = resolve(&range, &plan(query), &rules(true));
+                    }
+                }
+            }
+            let _ = Form::parse(value.as_bytes(), value);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use logql::matcher::Matcher;
 use logql::plan::Plan;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::connection::Connection;
@@ -20,14 +20,17 @@ use super::metrics::{Raised, Recorder, write_process, write_store};
 use super::params::{self, Bounds, MAX_QUERY, Rules};
 use super::reply::{Answer, Body, CancelOnDrop, Refusal, Reply};
 use super::work::{self, Work};
-use super::{Service, State};
+use super::{HttpLimits, Service, State};
 use crate::api::{Cancel, Request};
 
 const JSON: &str = "application/json; charset=UTF-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const NOT_FOUND: &str = "404 page not found\n";
+/// Most matchers of a metadata request, each of which may be a regex: Loki's `max_streams_matchers_per_query`.
+const MAX_MATCHERS: usize = 1000;
 /// Loki's text for a query that is missing; unlike other errors at the end it has no position.
 const MISSING: &str = "parse error : syntax error: unexpected $end";
+const INSTANT_LOG: &str = "log queries are not supported as an instant query type, please change your query to a range query type";
 const FORM: &str = "application/x-www-form-urlencoded";
 const BUILD: &str = concat!(
     r#"{"version":"3.7.0","revision":"","branch":"drupelet","buildUser":"drupelet "#,
@@ -154,8 +157,8 @@ async fn answer(
         _ => {}
     }
     let gzip = accepts_gzip(request.headers());
-    let answered = match read(service, &route, request).await {
-        Ok(work) => ask(service, connection, work, gzip).await,
+    let answered = match read(service, request).await {
+        Ok(asked) => ask(service, connection, route, asked, gzip).await,
         Err(refusal) => Err(refusal),
     };
     answered.unwrap_or_else(|refusal| error(&refusal, connection))
@@ -245,64 +248,79 @@ fn shape(service: &Service, headers: &HeaderMap) -> Shape {
     }
 }
 
-/// Reads the parameters and resolves them.
-async fn read(
-    service: &Service,
-    route: &Route,
-    request: HttpRequest<Incoming>,
-) -> Result<Work, Refusal> {
+/// The parameters of a request, read but not looked at.
+struct Asked {
+    form: Form,
+    shape: Shape,
+    now: i64,
+    /// The share of the memory for forms.
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+async fn read(service: &Service, request: HttpRequest<Incoming>) -> Result<Asked, Refusal> {
     let (parts, body) = request.into_parts();
     let kind = parts.headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    let body = if parts.method == Method::POST && kind.eq_ignore_ascii_case(FORM) {
-        collect(service, body).await?
+    let (body, bytes) = if parts.method == Method::POST && kind.eq_ignore_ascii_case(FORM) {
+        let limit = service.limits.header_timeout;
+        let late = |_| Refusal::new(408, "the body did not come in time");
+        let (body, bytes) = timeout(limit, collect(service, body))
+            .await
+            .map_err(late)??;
+        (body, Some(bytes))
     } else {
-        Vec::new()
+        (Vec::new(), None)
     };
-    let form = Form::parse(&body, parts.uri.query().unwrap_or_default()).map_err(Refusal::bad)?;
-    let shape = shape(service, &parts.headers);
-    let now = (service.clock)();
-    work(service, route, &form, shape, now)
+    let query = parts.uri.query().unwrap_or_default();
+    Ok(Asked {
+        form: Form::parse(&body, query).map_err(Refusal::bad)?,
+        shape: shape(service, &parts.headers),
+        now: (service.clock)(),
+        _bytes: bytes,
+    })
 }
 
-async fn collect(service: &Service, body: Incoming) -> Result<Vec<u8>, Refusal> {
-    let limits = &service.limits;
+/// Reads a form body, once there is room for it among the others.
+async fn collect(
+    service: &Service,
+    body: Incoming,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+    let limit = service.limits.max_body_bytes;
     let too_large = || Refusal::new(413, "http: request body too large");
-    if body.size_hint().lower() > limits.max_body_bytes as u64 {
+    let size = body.size_hint();
+    if size.lower() > limit as u64 {
         return Err(too_large());
     }
-    let all = Limited::new(body, limits.max_body_bytes).collect();
-    match timeout(limits.header_timeout, all).await {
-        Ok(Ok(all)) => Ok(all.to_bytes().into()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(e)) => Err(Refusal::bad(format!("cannot read the body: {e}"))),
-        Err(_) => Err(Refusal::new(408, "the body did not come in time")),
+    let most = size.upper().map_or(limit, |n| n.min(limit as u64) as usize);
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let bytes = Arc::clone(&service.form_bytes).acquire_many_owned(most);
+    let bytes = bytes.await.map_err(|e| Refusal::new(500, e.to_string()))?;
+    match Limited::new(body, limit).collect().await {
+        Ok(all) => Ok((all.to_bytes().into(), bytes)),
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
+        Err(e) => Err(Refusal::bad(format!("cannot read the body: {e}"))),
     }
 }
 
-fn work(
-    service: &Service,
-    route: &Route,
-    form: &Form,
-    shape: Shape,
-    now: i64,
-) -> Result<Work, Refusal> {
+/// Resolves the parameters. Runs on a query thread: compiling a query may take time and memory.
+fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Refusal> {
+    let Asked {
+        form, shape, now, ..
+    } = asked;
+    let bounds = || params::metadata(form, *now).map_err(Refusal::bad);
     Ok(match route {
         Route::Query => {
-            let request = params::instant(form, now).map_err(Refusal::bad)?;
+            let request = params::instant(form, *now).map_err(Refusal::bad)?;
             let plan = parse(form.get("query"))?;
             if matches!(*plan, Plan::Log(_)) {
-                return Err(Refusal::bad(
-                    "log queries are not supported as an instant query type, please change your query to a range query type",
-                ));
+                return Err(Refusal::bad(INSTANT_LOG));
             }
-            query(plan, request, shape, 0, usize::MAX)
+            query(plan, request, *shape, 0, usize::MAX)
         }
         Route::QueryRange => {
-            let range = params::range(form, now).map_err(Refusal::bad)?;
+            let range = params::range(form, *now).map_err(Refusal::bad)?;
             let plan = parse(form.get("query"))?;
-            let limits = &service.limits;
             let length = limits.max_query_length.as_nanos();
             let rules = Rules {
                 max_entries: limits.max_entries_per_query,
@@ -311,10 +329,10 @@ fn work(
             };
             let request = params::resolve(&range, &plan, &rules).map_err(Refusal::bad)?;
             let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-            query(plan, request, shape, range.interval, limit)
+            query(plan, request, *shape, range.interval, limit)
         }
         Route::Labels | Route::Label => {
-            let bounds = params::metadata(form, now).map_err(Refusal::bad)?;
+            let bounds = bounds()?;
             Work::Labels(matchers(form.get("query"))?, bounds)
         }
         Route::Values(name) => {
@@ -322,17 +340,14 @@ fn work(
             if name.contains('/') {
                 return Err(Refusal::new(404, NOT_FOUND));
             }
-            let bounds = params::metadata(form, now).map_err(Refusal::bad)?;
+            let bounds = bounds()?;
             Work::Values(name, matchers(form.get("query"))?, bounds)
         }
         Route::Series => {
-            let bounds = params::metadata(form, now).map_err(Refusal::bad)?;
+            let bounds = bounds()?;
             Work::Series(groups(form)?, bounds)
         }
-        Route::IndexStats => {
-            let bounds = params::metadata(form, now).map_err(Refusal::bad)?;
-            index_stats(form.get("query"), bounds)?
-        }
+        Route::IndexStats => index_stats(form.get("query"), bounds()?)?,
         _ => return Err(Refusal::new(404, NOT_FOUND)),
     })
 }
@@ -380,12 +395,14 @@ fn matchers(text: &str) -> Result<Vec<Matcher>, Refusal> {
     if text.is_empty() || none.is_some_and(|t| t.trim().is_empty()) {
         return Ok(Vec::new());
     }
-    logql::parse_matchers(text).map_err(|e| Refusal::bad(e.message))
+    let matchers = logql::parse_matchers(text).map_err(|e| Refusal::bad(e.message))?;
+    check_matchers(matchers.len())?;
+    Ok(matchers)
 }
 
 fn groups(form: &Form) -> Result<Vec<Vec<Matcher>>, Refusal> {
     let texts: Vec<&str> = form.all("match").chain(form.all("match[]")).collect();
-    let mut groups = Vec::with_capacity(texts.len());
+    let (mut groups, mut count) = (Vec::new(), 0);
     for text in &texts {
         let group = matchers(text)?;
         if group.is_empty() {
@@ -394,9 +411,19 @@ fn groups(form: &Form) -> Result<Vec<Vec<Matcher>>, Refusal> {
             }
             return Ok(Vec::new());
         }
+        count += group.len();
+        check_matchers(count)?;
         groups.push(group);
     }
     Ok(groups)
+}
+
+fn check_matchers(count: usize) -> Result<(), Refusal> {
+    if count > MAX_MATCHERS {
+        let what = "max streams matchers per query exceeded, matchers-count > limit";
+        return Err(Refusal::bad(format!("{what} ({count} > {MAX_MATCHERS})")));
+    }
+    Ok(())
 }
 
 fn index_stats(text: &str, bounds: Bounds) -> Result<Work, Refusal> {
@@ -420,20 +447,29 @@ fn index_stats(text: &str, bounds: Bounds) -> Result<Work, Refusal> {
 async fn ask(
     service: &Arc<Service>,
     connection: &Arc<Connection>,
-    work: Work,
+    route: Route,
+    asked: Asked,
     gzip: bool,
 ) -> Result<Response<Body>, Refusal> {
     let limits = &service.limits;
-    let asked = Instant::now();
-    let guard = CancelOnDrop(Cancel::at(asked + limits.query_timeout));
+    let came = Instant::now();
+    let guard = CancelOnDrop(Cancel::at(came + limits.query_timeout));
     let (sender, receiver) = oneshot::channel();
     let _running = Raised::new(&service.counters.queries_running);
     let job = {
         let (service, cancel) = (Arc::clone(service), guard.0.clone());
         move || {
             let reply = Reply::new(sender, gzip);
+            if let Err(error) = cancel.check() {
+                return reply.refuse(error.into());
+            }
+            let work = match resolve(&service.limits, &route, &asked) {
+                Ok(work) => work,
+                Err(refusal) => return reply.refuse(refusal),
+            };
+            drop(asked);
             let (backend, counters) = (&*service.backend, &service.counters);
-            work::run(work, backend, counters, &cancel, asked, reply);
+            work::run(work, backend, counters, &cancel, came, reply);
         }
     };
     if service.pool.run(job).is_err() {

@@ -45,23 +45,22 @@ enum Found {
     IndexStats(IndexStats),
 }
 
-/// Runs `work` and answers. `asked` is when the request came.
+/// Runs `work` and answers. `came` is when the request came.
 pub(super) fn run(
     work: Work,
     backend: &dyn Backend,
     counters: &Counters,
     cancel: &Cancel,
-    asked: Instant,
+    came: Instant,
     mut reply: Reply,
 ) {
     let began = Instant::now();
-    let found = cancel.check().and_then(|()| find(work, backend, cancel));
-    let found = match found {
+    let found = match find(work, backend, cancel) {
         Ok(found) => found,
         Err(error) => return reply.refuse(Refusal::from(error)),
     };
     let timing = Timing {
-        queue: began.duration_since(asked).as_secs_f64(),
+        queue: began.duration_since(came).as_secs_f64(),
         exec: began.elapsed().as_secs_f64(),
     };
     if let Found::Query(_, stats, _) = &found {
