@@ -19,3 +19,4 @@ pub mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;

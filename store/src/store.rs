@@ -11,8 +11,10 @@ use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
+use crate::index::Index;
 use crate::recover::recover;
 use crate::segment::{self, SegmentEntry, SegmentSink};
+use crate::view::Queries;
 
 /// Name of the lock file in the data directory.
 const LOCK: &str = "lock";
@@ -30,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) max_query_series: usize,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
+    pub(crate) queries: Arc<Queries>,
     /// Chunks found damaged since start.
     pub(crate) damaged_chunks: AtomicU64,
     state: Mutex<State>,
@@ -169,8 +172,10 @@ impl Store {
             recovered.segments,
             recovered.positions,
         );
+        let index = Index::open(Arc::clone(&disk), &dir);
         let inner = Arc::new(Inner {
             disk,
+            queries: Arc::new(Queries::new(index)),
             segments,
             flush_interval: options.flush_interval,
             query_memory: options.query_memory,
@@ -195,11 +200,25 @@ impl Store {
             lock: Mutex::new(Some(lock)),
             dir,
         });
+        let sink: Arc<dyn SegmentSink> = Arc::clone(&inner.queries) as _;
+        let _ = inner.sink.set(sink);
+        inner.queries.start(&inner);
         let owner = Owner::start(&inner).map_err(io("start the flush thread of", &inner.dir))?;
         Ok(Store {
             inner,
             owner: Arc::new(owner),
         })
+    }
+
+    /// Adds to the lock file's note, behind the process id, what others should know: `addr=HOST:PORT`. Best effort:
+    /// the note only makes messages better.
+    pub fn set_note(&self, note: &str) {
+        let lock = self.inner.lock.lock();
+        let lock = lock.unwrap_or_else(PoisonError::into_inner);
+        let note = format!("process {} {note}", std::process::id());
+        if let Some(Err(error)) = lock.as_ref().map(|lock| lock.set_note(&note)) {
+            tracing::warn!(%error, "cannot note the holder of the data directory");
+        }
     }
 
     /// Takes a batch, all or nothing, never blocking on the disk.
@@ -319,7 +338,8 @@ impl Store {
             flush_seconds: state.flush_time.as_secs_f64(),
             flush_errors: state.flush_errors,
             sequence: state.head.committed(),
-            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed),
+            damaged_chunks: self.inner.damaged_chunks.load(Ordering::Relaxed)
+                + self.inner.queries.damaged(),
             written: self.inner.disk.written(),
         }
     }

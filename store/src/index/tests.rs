@@ -53,7 +53,15 @@ fn check(index: &Index, query: &str, want: &[&str]) {
     assert!(ids.is_sorted());
     let got: BTreeSet<String> = ids
         .iter()
-        .map(|id| index.labels(*id).unwrap().as_ref().get("pod").unwrap().to_owned())
+        .map(|id| {
+            index
+                .labels(*id)
+                .unwrap()
+                .as_ref()
+                .get("pod")
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     let want: BTreeSet<String> = want.iter().map(|s| (*s).to_owned()).collect();
     assert_eq!(got, want, "{query}");
@@ -138,7 +146,10 @@ fn reconcile_follows_the_folder() {
 
 /// What happens to the database files between two starts; every one must end in equal answers.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "damages files behind the store's back")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "damages files behind the store's back"
+)]
 fn p3_damaged_databases_are_rebuilt() {
     type Damage = fn(&Path);
     let cases: [(&str, Damage); 7] = [
@@ -230,7 +241,13 @@ fn ten_thousand_streams_cost_a_flush_a_few_pages() {
     let index = open(dir.path());
     index.reconcile(&[], |_| unreachable!());
     let sets: Vec<LabelSet> = (0..10_000)
-        .map(|n| set(&format!("namespace=ns{},pod=pod-{n},app=a{}", n % 50, n % 700)))
+        .map(|n| {
+            set(&format!(
+                "namespace=ns{},pod=pod-{n},app=a{}",
+                n % 50,
+                n % 700
+            ))
+        })
         .collect();
     index.committed(key(1), &mut sets.iter().map(LabelSet::as_ref));
     let wal = dir.path().join(format!("{FILE_NAME}-wal"));

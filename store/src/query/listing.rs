@@ -77,7 +77,10 @@ fn list(
     for segment in segments {
         match (&selected, view.index().segment(segment.key)) {
             (Some(selected), Some(all)) => {
-                ids.extend(all.into_iter().filter(|id| selected.binary_search(id).is_ok()));
+                ids.extend(
+                    all.into_iter()
+                        .filter(|id| selected.binary_search(id).is_ok()),
+                );
             }
             _ => rest.push(segment),
         }

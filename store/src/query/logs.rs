@@ -153,9 +153,7 @@ pub(super) fn logs(
                 }
             }
         }
-        budget.check(
-            scan.top.memory() + queue.bytes + scan.buffers.memory() + streams.memory(),
-        )?;
+        budget.check(scan.top.memory() + queue.bytes + scan.buffers.memory() + streams.memory())?;
     }
     budget.stats.compressed_bytes += scan.buffers.compressed;
     Ok(scan.top.finish())
@@ -216,8 +214,7 @@ impl LogScan<'_> {
         let metadata = std::mem::take(&mut self.buffers.metadata);
         let dictionary = Dictionary::new(metadata.sets.iter().map(|s| s.as_ref()));
         for (i, row) in block.rows.iter().enumerate() {
-            let pairs: Vec<(&str, &str)> =
-                streams.labels(row.stream).as_ref().iter().collect();
+            let pairs: Vec<(&str, &str)> = streams.labels(row.stream).as_ref().iter().collect();
             let place = (block.sequence, row.ordinal);
             let range = self.ranges[i].clone();
             self.run(&pairs, &dictionary, range, place, budget)?;

@@ -44,9 +44,8 @@ pub(super) fn range(
         return Ok(Matrix::default());
     };
     let plain = leaf.pipeline.is_empty() && leaf.needs() != Needs::Value;
-    let blind = !leaf.pipeline.uses_line()
-        && !leaf.pipeline.uses_time()
-        && leaf.needs() == Needs::Count;
+    let blind =
+        !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time() && leaf.needs() == Needs::Count;
     let mut scan = RangeScan {
         span: (first, last),
         read: if plain || blind {
@@ -133,7 +132,11 @@ impl RangeScan<'_> {
             .filter_map(|(i, c)| Some((i, selected.stream(c, self.span.0, self.span.1)?)))
             .collect();
         budget.stats.chunks_matched += rows.len() as u64;
-        if self.minutes && rows.iter().any(|(i, _)| selected.chunks[*i as usize].cells.is_some()) {
+        if self.minutes
+            && rows
+                .iter()
+                .any(|(i, _)| selected.chunks[*i as usize].cells.is_some())
+        {
             match tables(&selected) {
                 Ok((minutes, sets)) => {
                     let counted = self.tables(&rows, &selected, &minutes, &sets, streams)?;
@@ -150,9 +153,8 @@ impl RangeScan<'_> {
     }
 
     fn check(&self, streams: &Streams<'_>, budget: &Budget<'_>) -> Result<(), EvalError> {
-        budget.check(
-            self.sum.memory() + self.cache.bytes + self.buffers.memory() + streams.memory(),
-        )
+        budget
+            .check(self.sum.memory() + self.cache.bytes + self.buffers.memory() + streams.memory())
     }
 
     /// Adds the rows that have a minute table; gives back their indices.
@@ -284,7 +286,13 @@ impl RangeScan<'_> {
 
     fn within(&self, first: usize, entries: usize) -> Range<usize> {
         let end = self.span.1.saturating_add(1);
-        within(&self.buffers.scratch.times, first, entries, self.span.0, end)
+        within(
+            &self.buffers.scratch.times,
+            first,
+            entries,
+            self.span.0,
+            end,
+        )
     }
 
     fn load_times(&mut self, block: &Block) -> Result<bool, SegmentError> {
@@ -385,7 +393,13 @@ impl RangeScan<'_> {
             if self.minutes && held.chunk.cells.is_some() {
                 let stream = head.map[held.chunk.stream as usize];
                 memo.start(stream);
-                self.cells(head.snapshot.minutes.of(i), sets, &mut memo, stream, streams)?;
+                self.cells(
+                    head.snapshot.minutes.of(i),
+                    sets,
+                    &mut memo,
+                    stream,
+                    streams,
+                )?;
             } else {
                 rest.push(i);
             }

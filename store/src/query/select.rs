@@ -138,10 +138,7 @@ impl Selected {
         streams: &mut Streams<'_>,
     ) -> Result<Option<Selected>, SegmentError> {
         let known = streams.from_index(segment);
-        if known
-            .as_ref()
-            .is_some_and(|m| m.iter().all(|s| *s == NONE))
-        {
+        if known.as_ref().is_some_and(|m| m.iter().all(|s| *s == NONE)) {
             return Ok(None);
         }
         let reader = view.open(segment)?;

@@ -3,7 +3,6 @@
 //! Order of an answer (it is Loki's): time in the direction asked; at one instant the label-set text, rising in both
 //! directions; within one label set arrival order, reversed for `backward`.
 
-
 use logql::eval::EvalError;
 use logql::pipeline::Outcome;
 use logql::plan::Direction;
@@ -85,7 +84,8 @@ impl Top {
         outcome: &Outcome<'_>,
         budget: &Budget<'_>,
     ) -> Result<(), EvalError> {
-        let labels = self.labels.intern(outcome.labels);
+        let labels: Vec<_> = outcome.labels.iter().collect();
+        let labels = self.labels.intern(&labels);
         self.line_bytes += outcome.line.len();
         self.kept.push(Kept {
             ts,

@@ -110,7 +110,10 @@ fn listings_and_queries_of_a_plain_store() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "damages the index behind the store's back")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "damages the index behind the store's back"
+)]
 fn p3_the_index_is_a_cache() {
     type Damage = fn(&std::path::Path);
     let cases: [(&str, Damage); 4] = [
@@ -125,10 +128,13 @@ fn p3_the_index_is_a_cache() {
             let bytes = std::fs::read(p).unwrap();
             std::fs::write(p, &bytes[..bytes.len() / 3]).unwrap();
         }),
-        ("replaced by text", |p| std::fs::write(p, "x".repeat(9_000)).unwrap()),
+        ("replaced by text", |p| {
+            std::fs::write(p, "x".repeat(9_000)).unwrap()
+        }),
         ("an older one", |p| {
             let c = rusqlite::Connection::open(p).unwrap();
-            c.execute_batch("DELETE FROM segments WHERE sequence > 2").unwrap();
+            c.execute_batch("DELETE FROM segments WHERE sequence > 2")
+                .unwrap();
         }),
     ];
     for (about, damage) in cases {
@@ -269,7 +275,13 @@ fn a_cancelled_or_late_query_stops() {
     let got = run(&fixture, LIMITS, &plan, &request, &late);
     assert!(matches!(got, Err(EvalError::Timeout)));
     let plan = logql::parse(SHOP).unwrap();
-    let got = run(&fixture, LIMITS, &plan, &Request::Instant { time: 5 }, &hour());
+    let got = run(
+        &fixture,
+        LIMITS,
+        &plan,
+        &Request::Instant { time: 5 },
+        &hour(),
+    );
     assert!(matches!(got, Err(EvalError::Bad(_))));
 }
 
@@ -299,7 +311,12 @@ fn equal_lines_at_one_moment_are_all_there() {
 #[test]
 fn ranges_that_hold_nothing() {
     let fixture = filled();
-    for (start, end) in [(5, 5), (9, 3), (i64::MAX - 1, i64::MAX), (i64::MIN, i64::MIN + 1)] {
+    for (start, end) in [
+        (5, 5),
+        (9, 3),
+        (i64::MAX - 1, i64::MAX),
+        (i64::MIN, i64::MIN + 1),
+    ] {
         let request = Request::Range {
             start,
             end,

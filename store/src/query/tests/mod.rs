@@ -109,7 +109,10 @@ fn encode_block(runs: &[Vec<&Entry>]) -> Arc<[u8]> {
         .collect();
     let input = BlockInput {
         times: &entries.iter().map(|e| e.ts).collect::<Vec<_>>(),
-        lengths: &entries.iter().map(|e| e.line.len() as u32).collect::<Vec<_>>(),
+        lengths: &entries
+            .iter()
+            .map(|e| e.line.len() as u32)
+            .collect::<Vec<_>>(),
         ids: &ids,
         lines: &lines,
         sets: &used,
@@ -171,7 +174,8 @@ impl Fixture {
     fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-        disk.create_dir_all(&folder.path().join("segments")).unwrap();
+        disk.create_dir_all(&folder.path().join("segments"))
+            .unwrap();
         let index = Index::open(Arc::clone(&disk), folder.path());
         let fixture = Fixture {
             folder,
@@ -274,7 +278,10 @@ impl Fixture {
     fn reopen(&mut self, damage: impl FnOnce(&std::path::Path)) {
         self.flush();
         let folder = self.folder.path().to_owned();
-        self.index = Index::open(Arc::new(RealDisk::new()), std::path::Path::new("/nonexistent"));
+        self.index = Index::open(
+            Arc::new(RealDisk::new()),
+            std::path::Path::new("/nonexistent"),
+        );
         damage(&folder);
         self.index = Index::open(Arc::clone(&self.disk), &folder);
         reconcile(self);
@@ -308,7 +315,10 @@ impl Fixture {
 impl View for Fixture {
     fn head(&self, want: &mut Want<'_>) -> Result<Snapshot, OverBudget> {
         let (mut chunks, mut minutes) = self.minutes();
-        let chosen: Vec<bool> = streams().iter().map(|s| (want.select)(s.as_ref())).collect();
+        let chosen: Vec<bool> = streams()
+            .iter()
+            .map(|s| (want.select)(s.as_ref()))
+            .collect();
         let mut kept = Minutes {
             cells: Vec::new(),
             starts: vec![0],
@@ -412,8 +422,10 @@ impl Leaf for Model<'_> {
                     .iter()
                     .map(|l| (l.0.to_owned(), l.1.to_owned(), l.2))
                     .collect();
-                let text: Vec<String> =
-                    labels.iter().map(|l| format!("{}={:?}", l.0, l.1)).collect();
+                let text: Vec<String> = labels
+                    .iter()
+                    .map(|l| format!("{}={:?}", l.0, l.1))
+                    .collect();
                 let text = format!("{{{}}}", text.join(", "));
                 found.push((e.ts, text, i, labels, o.line.to_vec()));
             }
@@ -512,7 +524,13 @@ fn check(fixture: &Fixture, query: &str, request: &Request, about: &str) {
 
 #[derive(Debug, PartialEq)]
 enum Plain {
-    Logs(Vec<(i64, Vec<u8>, Vec<(String, String, logql::pipeline::Category)>)>),
+    Logs(
+        Vec<(
+            i64,
+            Vec<u8>,
+            Vec<(String, String, logql::pipeline::Category)>,
+        )>,
+    ),
     Other(Value),
 }
 
