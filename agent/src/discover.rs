@@ -581,14 +581,10 @@ impl World {
     /// Looks again at instances that wait for time to pass.
     pub(crate) fn tick(&mut self, now: Instant) {
         for iid in std::mem::take(&mut self.waiting) {
-            if self.settle(iid, now) == Need::Time
-                && let Some(i) = &mut self.instances[iid]
-                && !i.queued
-                && i.next_file().is_some()
-            {
-                i.queued = true;
-                self.queue.push_back(iid);
+            if let Some(i) = &mut self.instances[iid] {
+                i.poll_deleted();
             }
+            self.settle(iid, now);
         }
         self.bound_deleted();
         self.gauges();
@@ -614,12 +610,16 @@ impl World {
         self.drop_empty_container(cid);
     }
 
+    /// When [`World::expired`] has something to say, if nothing changes.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        let oldest = self.orphans.values().map(|o| o.since).min()?;
+        self.root.map(|_| oldest + self.config.timing.forget)
+    }
+
     /// A key whose files have been gone for long, to be forgotten by the sink.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<Vec<u8>> {
         let timing = &self.config.timing;
-        if self.root.is_none() {
-            return None;
-        }
+        self.root?;
         let old = |o: &Orphan| now.duration_since(o.since) >= timing.forget;
         let key = self
             .orphans

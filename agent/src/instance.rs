@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{StartAt, Timing};
 use crate::files::{self, Found, Gz, Identity, Rank};
-use crate::frame::{Chains, Cursor, Framer};
+use crate::frame::{Chains, Cursor, Framer, Long};
 use crate::labels::InstanceLabels;
 use crate::position::{self, FilePosition};
 use crate::stats::{Stats, add};
@@ -88,6 +88,11 @@ impl LogFile {
         self.present = true;
         self.size = found.size;
         self.dirty = !self.complete;
+        if !found.gz {
+            // A copy is written on; the descriptor would stay with the original.
+            self.source = Source::Closed;
+            self.dirty = true;
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -105,10 +110,6 @@ impl LogFile {
     pub(crate) fn grew(&mut self, now: Instant) {
         self.settled = false;
         self.grown = now;
-    }
-
-    fn started(&self) -> bool {
-        self.cursor.read_at > 0 || self.cursor.skip != [0, 0]
     }
 }
 
@@ -238,9 +239,20 @@ impl Instance {
         None
     }
 
-    /// Whether a newer file than `index` has been begun.
-    pub(crate) fn is_late(&self, index: usize) -> bool {
-        self.files[index + 1..].iter().any(LogFile::started)
+    /// Bytes of memory that its unfinished lines hold.
+    pub(crate) fn held(&self) -> usize {
+        let chains = self.chains.iter().flatten().map(|c| c.bytes.len());
+        let longs = self.files.iter().filter_map(|f| f.cursor.long.as_ref());
+        chains.sum::<usize>() + longs.map(Long::held).sum::<usize>()
+    }
+
+    /// Whether a newer file than `index` has been begun, by stream: what comes now cannot be joined any more.
+    pub(crate) fn late(&self, index: usize) -> [bool; 2] {
+        std::array::from_fn(|stream| {
+            let chain = self.chains[stream].as_ref().map(|c| c.file);
+            (index + 1..self.files.len())
+                .any(|j| chain == Some(self.files[j].cursor.id) || self.offsets(j)[stream] > 0)
+        })
     }
 
     /// Brings the files in line with a listing of the directory.
@@ -255,9 +267,9 @@ impl Instance {
             if let Some(f) = self.files.iter_mut().find(same) {
                 if f.path != found.path {
                     f.path.clone_from(&found.path);
-                    f.rank = found.rank.clone();
                     f.reopen(env.now);
                 }
+                f.rank = found.rank.clone();
                 f.present = true;
                 f.size = found.size;
                 if !f.gz && found.size != f.seen_end {
@@ -277,9 +289,7 @@ impl Instance {
         let all_opened = self.add_unknown(&unknown, env);
         self.adopt_aliases();
         self.drop_vanished(env.stats, env.until());
-        for f in self.files.iter_mut().filter(|f| !f.present) {
-            f.dirty = true;
-        }
+        self.poll_deleted();
         self.fresh = false;
         for k in &mut self.known {
             k.until.get_or_insert(env.until());
@@ -506,6 +516,13 @@ impl Instance {
         }
     }
 
+    /// Time has passed: no event comes from a file without a name, so it is looked at now and then.
+    pub(crate) fn poll_deleted(&mut self) {
+        for f in self.files.iter_mut().filter(|f| !f.present && f.is_open()) {
+            f.dirty = true;
+        }
+    }
+
     /// Decides which files are complete, closes and drops them, and says what is needed next.
     pub(crate) fn settle(&mut self, env: &Env<'_>) -> Need {
         let count = self.files.len();
@@ -528,8 +545,6 @@ impl Instance {
                     add(&env.stats.damaged, 1);
                 }
             } else {
-                // No event comes from a file without a name.
-                f.dirty |= !f.present;
                 waits = true;
             }
         }

@@ -9,9 +9,9 @@ use wire::{LabelSet, Labels};
 use crate::config::{Config, ConfigError};
 
 /// Label names on one stream that Loki takes by default.
-pub const MAX_LABELS: usize = 15;
+pub(crate) const MAX_LABELS: usize = 15;
 /// Bytes of a label value that Loki takes by default.
-pub const MAX_VALUE_BYTES: usize = 2048;
+pub(crate) const MAX_VALUE_BYTES: usize = 2048;
 
 /// Labels that every stream has of itself (without `node`).
 const OWN: [&str; 7] = [

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::discover::World;
 use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
-use crate::instance::{LogFile, Need, Source};
+use crate::instance::{Instance, LogFile, Need, Source};
 use crate::labels::InstanceLabels;
 use crate::position;
 use crate::sink::{Refused, Sink};
@@ -152,6 +152,8 @@ impl<S: Sink> Agent<S> {
             self.world.drain_events(woken);
             if woken >= self.world.next_rescan {
                 self.world.rescan(woken);
+                let held = self.world.instances.iter().flatten().map(Instance::held);
+                self.framer.set_held(held.sum());
             }
             self.world.tick(woken);
             if self.forget_expired(woken, shutdown.as_mut()).await == Flow::Stop
@@ -194,6 +196,9 @@ impl<S: Sink> Agent<S> {
         if !self.world.waiting.is_empty() {
             let look = (timing.quiet / 4).max(timing.coalesce).min(timing.scan);
             until = until.min(Instant::now() + look);
+        }
+        if let Some(expiry) = self.world.next_expiry() {
+            until = until.min(expiry);
         }
         let deadline = sleep_until(TokioInstant::from_std(until));
         match &self.world.watcher {
@@ -384,7 +389,7 @@ impl<S: Sink> Agent<S> {
             self.world.settle(iid, now);
             return Flow::Continue;
         }
-        let late = instance.is_late(index);
+        let late = instance.late(index);
         let wants_level = instance.labels.wants_level();
         let f = &mut instance.files[index];
         let end = f.cursor.next_offset() + data.len() as u64;
@@ -547,25 +552,31 @@ fn truncated_to(f: &LogFile, data: &[u8]) -> Option<u64> {
     let offset = f.cursor.next_offset();
     if data.is_empty() || offset + (data.len() as u64) < f.seen_end {
         let size = file.metadata().ok()?.len();
-        return (size < f.seen_end).then_some(size);
+        if size < f.seen_end {
+            return Some(size);
+        }
     }
-    if offset == 0 || f.cursor.long.is_some() {
-        return None;
-    }
-    // Emptied and refilled beyond the old position: the read then begins inside a record.
-    let line = &data[..memchr::memchr(b'\n', data)?];
-    let mut cache = cri::TimeCache::new();
-    let plausible = match line.first() {
-        None | Some(0) => true,
-        Some(b'{') => docker::parse(line, &mut cache).is_some(),
-        Some(_) => cri::parse(line, &mut cache).is_some(),
-    };
-    if plausible {
+    if offset == 0 || f.cursor.long.is_some() || (!data.is_empty() && is_plausible(data)) {
         return None;
     }
     let print = files::plain_fingerprint(file).ok()??;
     let other = f.fingerprint.is_some_and(|p| p != print);
     other.then(|| file.metadata().map_or(0, |m| m.len()))
+}
+
+/// Whether a read began at the start of a record. After a file was emptied and refilled beyond the old position it
+/// begins inside of one.
+fn is_plausible(data: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b'\n', data) else {
+        return true;
+    };
+    let line = &data[..end];
+    let mut cache = cri::TimeCache::new();
+    match line.first() {
+        None | Some(0) => true,
+        Some(b'{') => docker::parse(line, &mut cache).is_some(),
+        Some(_) => cri::parse(line, &mut cache).is_some(),
+    }
 }
 
 /// Makes entries of finished lines; the sum of their bytes.
@@ -645,6 +656,7 @@ async fn watch(world: &mut World) {
     if now >= world.next_rescan {
         world.rescan(now);
     }
+    world.tick(now);
     tokio::time::sleep(world.config.timing.coalesce).await;
 }
 

@@ -94,6 +94,13 @@ pub(crate) struct Long {
     pub(crate) scanned: u64,
 }
 
+impl Long {
+    /// Bytes of memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// How far a file has been read.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -132,8 +139,8 @@ impl Cursor {
 pub(crate) struct Context {
     /// Whether lines are looked at for their level.
     pub(crate) wants_level: bool,
-    /// A newer file of the instance has been read already: pieces cannot be joined any more.
-    pub(crate) late: bool,
+    /// A newer file of the instance has been begun, by stream: pieces cannot be joined any more.
+    pub(crate) late: [bool; 2],
     /// The read filled the buffer: without a line feed the record is a long one.
     pub(crate) full: bool,
     /// Time of the read, for lines without one: nanoseconds since 1970.
@@ -258,7 +265,7 @@ impl Framer {
             cursor.long = Some(long);
             return None;
         };
-        self.held -= long.bytes.len();
+        self.held = self.held.saturating_sub(long.bytes.len());
         let lost = long.scanned - long.bytes.len() as u64;
         if lost > 0 {
             self.count_cut(lost);
@@ -276,7 +283,7 @@ impl Framer {
     /// Forgets an unfinished long record, to be read again.
     pub(crate) fn drop_long(&mut self, cursor: &mut Cursor) {
         if let Some(long) = cursor.long.take() {
-            self.held -= long.bytes.len();
+            self.held = self.held.saturating_sub(long.bytes.len());
         }
     }
 
@@ -377,7 +384,7 @@ impl Framer {
         }
         add(&self.stats.malformed, 1);
         // stdout's position cannot pass the start of an open line and also cover this one.
-        if !context.late {
+        if !context.late[0] {
             self.flush_chain(context.wants_level, chains, 0, out);
         }
         self.emit(context.wants_level, 0, context.now, line, out);
@@ -392,7 +399,7 @@ impl Framer {
         out: &mut Out,
     ) {
         let slot = &mut chains[piece.stream];
-        if context.late || (piece.full && slot.is_none()) {
+        if context.late[piece.stream] || (piece.full && slot.is_none()) {
             return self.emit(context.wants_level, piece.stream, piece.ts, content, out);
         }
         let chain = slot.get_or_insert_with(|| {
@@ -432,7 +439,7 @@ impl Framer {
         let Some(chain) = chains[stream].take() else {
             return;
         };
-        self.held -= chain.bytes.len();
+        self.held = self.held.saturating_sub(chain.bytes.len());
         if chain.dropped > 0 {
             self.count_cut(chain.dropped);
         }
@@ -442,11 +449,6 @@ impl Framer {
             start: chain.start,
         };
         self.emit(wants_level, stream, chain.ts, line, out);
-    }
-
-    /// Forgets an open chain, whose file begins anew.
-    pub(crate) fn drop_chain(&mut self, chain: &Chain) {
-        self.held -= chain.bytes.len();
     }
 
     fn count_cut(&self, bytes: u64) {
@@ -480,6 +482,11 @@ impl Framer {
             stream: stream as u8,
             level,
         });
+    }
+
+    /// Corrects the sum of bytes held, after files and instances went away with unfinished lines.
+    pub(crate) fn set_held(&mut self, held: usize) {
+        self.held = held;
     }
 
     /// Bytes that unfinished lines hold now.

@@ -31,7 +31,7 @@ impl Run {
             let before = self.cursor.next_offset();
             let context = Context {
                 wants_level: true,
-                late: false,
+                late: [false; 2],
                 full: data.len() == slot,
                 now: 7,
             };

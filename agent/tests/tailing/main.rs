@@ -1,5 +1,6 @@
 //! The agent on real files, with a sink in memory.
 
 mod discovery;
+mod restart;
 mod rotation;
 mod util;

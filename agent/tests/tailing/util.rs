@@ -47,6 +47,8 @@ pub struct Op {
 #[derive(Debug, Default)]
 pub struct Store {
     pub ops: Vec<Op>,
+    /// Batches that no crash takes away.
+    pub durable: usize,
     /// Answers `Full` while set.
     pub full: bool,
     pub changed: Rc<Notify>,
