@@ -95,8 +95,8 @@ impl Run {
     fn live_and_die(&mut self) {
         let appliance = self.start();
         let life = match self.rng.range(0, 10) {
-            0..=5 => self.rng.range(0, 400),
-            _ => self.rng.range(400, 2_000),
+            0..=4 => self.rng.range(0, 400),
+            _ => self.rng.range(400, 3_000),
         };
         // Not for synchronisation: the instant is meant to be arbitrary.
         std::thread::sleep(Duration::from_millis(life));
@@ -175,7 +175,7 @@ fn scenario(dir: &Path, runtime: Runtime, containers: usize, kills: u64, seed: u
         data: dir.join("data"),
         config: dir.join("config.yaml"),
     };
-    let config = "head_bytes: 262144\nflush_interval: 300ms\nlog_level: info\n";
+    let config = "head_bytes: 1MiB\nflush_interval: 1s\nlog_level: info\n";
     std::fs::write(&run.config, config).expect("write");
     let world = World::new(seed, runtime, containers, &run.pods, &dir.join("targets"));
     let writer = Writer::start(world, rate);

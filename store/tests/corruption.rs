@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Item, append_items, durable, open, read_segment, segment_files};
 use disk::sim::SimDisk;
@@ -39,7 +39,7 @@ fn sample() -> (SimDisk, PathBuf, Vec<Item>) {
 }
 
 /// Blocks as ranges of the file, with their number of entries.
-fn blocks(disk: &SimDisk, path: &PathBuf) -> Vec<(usize, usize, usize)> {
+fn blocks(disk: &SimDisk, path: &Path) -> Vec<(usize, usize, usize)> {
     let reader = Reader::open(disk, path).expect("opens");
     let mut rows = reader.chunks().expect("chunks");
     rows.sort_by_key(|c| c.block_offset);
@@ -58,7 +58,7 @@ fn blocks(disk: &SimDisk, path: &PathBuf) -> Vec<(usize, usize, usize)> {
 }
 
 /// How many entries are left; none is wrong or repeated. `None` if the segment cannot be read at all.
-fn left(disk: &SimDisk, path: &PathBuf, truth: &BTreeSet<&Item>, what: &str) -> Option<usize> {
+fn left(disk: &SimDisk, path: &Path, truth: &BTreeSet<&Item>, what: &str) -> Option<usize> {
     // A report or an error; what matters is that it ends.
     let _ = segment::verify(disk, path);
     let content = read_segment(disk, path).ok()?;
@@ -96,7 +96,7 @@ fn p9_any_damaged_byte_costs_at_most_its_block() {
     }
 }
 
-fn is_newer(disk: &SimDisk, path: &PathBuf) -> bool {
+fn is_newer(disk: &SimDisk, path: &Path) -> bool {
     matches!(
         Reader::open(disk, path),
         Err(segment::SegmentError::Newer { .. })
