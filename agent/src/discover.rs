@@ -425,7 +425,7 @@ impl World {
             };
             instance.over = n + 1 < all.len();
             if !seen.contains(&iid) {
-                instance.vanish(&self.config.stats);
+                instance.vanish(&self.config.stats, now + self.config.timing.rescan);
             }
             self.settle(iid, now);
         }
@@ -527,7 +527,7 @@ impl World {
         let now = Instant::now();
         for iid in instances {
             if let Some(i) = &mut self.instances[iid] {
-                i.vanish(&self.config.stats);
+                i.vanish(&self.config.stats, now + self.config.timing.rescan);
                 self.settle(iid, now);
             }
         }

@@ -20,6 +20,8 @@ use crate::stats::{Stats, add};
 
 /// A file last written to longer ago than this, by a clock that may be wrong, needs no wait for its writer.
 const SETTLED_AGE: Duration = Duration::from_secs(10);
+/// Most positions of files without a place that an instance remembers; the oldest give way. kubelet keeps five files.
+const MAX_KNOWN: usize = 64;
 
 /// How a file's bytes are reached.
 #[derive(Debug)]
@@ -111,6 +113,14 @@ impl LogFile {
     }
 }
 
+/// The position of a file that has no place now.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    position: FilePosition,
+    /// When it may be forgotten; `None` before the first listing.
+    until: Option<Instant>,
+}
+
 /// What every instance needs from its surroundings.
 pub(crate) struct Env<'a> {
     pub(crate) stats: &'a Stats,
@@ -126,6 +136,20 @@ impl Env<'_> {
     fn id(&mut self) -> u64 {
         *self.next_id += 1;
         *self.next_id
+    }
+
+    /// How long the position of a file that vanished now is remembered.
+    fn until(&self) -> Instant {
+        self.now + self.timing.rescan
+    }
+}
+
+impl Known {
+    fn stored(position: FilePosition) -> Known {
+        Known {
+            position,
+            until: None,
+        }
     }
 }
 
@@ -155,8 +179,9 @@ pub(crate) struct Instance {
     pub(crate) chains: Chains,
     /// Files with the content of another: a copy, or its compressed form beside it.
     aliases: Vec<(Found, u64)>,
-    /// Stored positions that no file has claimed.
-    known: Vec<FilePosition>,
+    /// Positions that no file claims: stored ones, and those of files that vanished. A listing made while a file is
+    /// renamed or compressed shows it under neither name; a moment later it is back, and not to be read again.
+    known: Vec<Known>,
     /// Nothing has been listed yet.
     fresh: bool,
     /// A later instance of the container exists.
@@ -188,7 +213,11 @@ impl Instance {
             chains: [None, None],
             aliases: Vec::new(),
             fresh: known.is_none(),
-            known: known.unwrap_or_default(),
+            known: known
+                .unwrap_or_default()
+                .into_iter()
+                .map(Known::stored)
+                .collect(),
             over: false,
             gone: false,
             queued: false,
@@ -259,12 +288,16 @@ impl Instance {
         self.aliases = aliases;
         let all_opened = self.add_unknown(&unknown, env);
         self.adopt_aliases();
-        self.drop_vanished(env.stats);
+        self.drop_vanished(env.stats, env.until());
         self.poll_deleted();
         self.fresh = false;
+        for k in &mut self.known {
+            k.until.get_or_insert(env.until());
+        }
         // A file that cannot be opened now may still claim its position later.
         if all_opened {
-            self.known.clear();
+            self.known
+                .retain(|k| k.until.is_none_or(|until| env.now < until));
         }
     }
 
@@ -324,7 +357,8 @@ impl Instance {
         print: Option<u64>,
         by_identity: bool,
     ) -> Option<FilePosition> {
-        let at = self.known.iter().position(|p| {
+        let at = self.known.iter().position(|k| {
+            let p = &k.position;
             if by_identity {
                 let same = p.inode == found.identity.inode && p.btime == found.identity.btime;
                 same && (p.fingerprint.is_none() || p.fingerprint == print)
@@ -332,7 +366,7 @@ impl Instance {
                 print.is_some() && p.fingerprint == print
             }
         })?;
-        Some(self.known.swap_remove(at))
+        Some(self.known.remove(at).position)
     }
 
     fn insert(
@@ -377,29 +411,46 @@ impl Instance {
         }
     }
 
-    /// Drops files without a name and without a descriptor.
-    fn drop_vanished(&mut self, stats: &Stats) {
-        let before = self.files.len();
-        self.files.retain(|f| {
-            let keep = f.present || (f.is_open() && !f.complete);
-            if !keep && !f.complete && f.size > f.cursor.read_at {
+    /// Drops files without a name and without a descriptor. Their positions are remembered for a while.
+    fn drop_vanished(&mut self, stats: &Stats, until: Instant) {
+        let mut i = 0;
+        while i < self.files.len() {
+            let f = &self.files[i];
+            if f.present || (f.is_open() && !f.complete) {
+                i += 1;
+                continue;
+            }
+            if !f.complete && f.size > f.cursor.read_at {
                 add(&stats.vanished_unread, 1);
                 tracing::warn!(path = %f.path.display(), "log file vanished before it was read");
             }
-            keep
-        });
-        self.moved |= self.files.len() != before;
+            // An open line that began here stays in memory: read again, its beginning would be there twice.
+            let read = f.cursor.skip.map(|skip| skip.max(f.cursor.read_at));
+            let mut position = self.position_of(i);
+            position.offsets = read;
+            position.complete = f.complete;
+            let known = Known {
+                position,
+                until: Some(until),
+            };
+            if self.known.len() >= MAX_KNOWN {
+                self.known.remove(0);
+            }
+            self.known.push(known);
+            self.files.remove(i);
+            self.moved = true;
+        }
     }
 
     /// The directory is gone: what is open is read to its end.
-    pub(crate) fn vanish(&mut self, stats: &Stats) {
+    pub(crate) fn vanish(&mut self, stats: &Stats, until: Instant) {
         self.gone = true;
         for f in &mut self.files {
             f.present = false;
             f.dirty |= f.is_open();
         }
         self.aliases.clear();
-        self.drop_vanished(stats);
+        self.drop_vanished(stats, until);
     }
 
     /// Renames as an event says, before the next listing: later events use the new name.
@@ -500,7 +551,7 @@ impl Instance {
         for f in self.files.iter_mut().filter(|f| f.complete && !f.dirty) {
             f.source = Source::Closed;
         }
-        self.drop_vanished(env.stats);
+        self.drop_vanished(env.stats, env.until());
         self.need(waits, env)
     }
 
@@ -557,22 +608,23 @@ impl Instance {
             .len()
             .min(position::MAX_FILES - (self.files.len() - from))];
         let count = known.len() + self.files.len() - from;
-        let files = (0..count).map(|i| {
-            if i < known.len() {
-                return known[i];
-            }
-            let i = from + i - known.len();
-            let f = &self.files[i];
-            let offsets = self.offsets(i);
-            FilePosition {
-                inode: f.identity.inode,
-                btime: f.identity.btime,
-                fingerprint: f.fingerprint,
-                offsets,
-                complete: f.complete && !f.dirty && offsets.iter().all(|o| *o >= f.cursor.read_at),
-            }
+        let files = (0..count).map(|i| match known.get(i) {
+            Some(k) => k.position,
+            None => self.position_of(from + i - known.len()),
         });
         position::encode(files, out);
+    }
+
+    fn position_of(&self, index: usize) -> FilePosition {
+        let f = &self.files[index];
+        let offsets = self.offsets(index);
+        FilePosition {
+            inode: f.identity.inode,
+            btime: f.identity.btime,
+            fingerprint: f.fingerprint,
+            offsets,
+            complete: f.complete && !f.dirty && offsets.iter().all(|o| *o >= f.cursor.read_at),
+        }
     }
 }
 

@@ -48,7 +48,7 @@ const EXAMPLES: [Example; 3] = [
     },
     Example {
         title: "Errors per pod and second",
-        query: r#"topk(4, sum by (pod) (rate({namespace=~".+"} |~ "(?i)error|fatal" [5m])))"#,
+        query: r#"topk(4, sum by (pod) (rate({namespace=~".+"} |~ `(?i)\berror|fatal` [5m])))"#,
         limit: None,
     },
 ];

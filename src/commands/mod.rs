@@ -2,7 +2,7 @@
 
 mod check;
 mod demo;
-mod doctor;
+pub(crate) mod doctor;
 mod labels;
 mod query;
 mod run;

@@ -210,6 +210,17 @@ impl Store {
         })
     }
 
+    /// Adds to the lock file's note, behind the process id, what others should know: `addr=HOST:PORT`. Best effort:
+    /// the note only makes messages better.
+    pub fn set_note(&self, note: &str) {
+        let lock = self.inner.lock.lock();
+        let lock = lock.unwrap_or_else(PoisonError::into_inner);
+        let note = format!("process {} {note}", std::process::id());
+        if let Some(Err(error)) = lock.as_ref().map(|lock| lock.set_note(&note)) {
+            tracing::warn!(%error, "cannot note the holder of the data directory");
+        }
+    }
+
     /// Takes a batch, all or nothing, never blocking on the disk.
     ///
     /// # Errors
