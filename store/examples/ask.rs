@@ -69,29 +69,33 @@ fn main() {
         queries
     };
     for query in &queries {
-        let plan = logql::parse(query).expect("query");
-        let request = match plan {
-            logql::plan::Plan::Log(_) => &logs,
-            logql::plan::Plan::Metric(_) => &steps,
-        };
-        let mut times = Vec::new();
-        let mut answer = String::new();
-        for _ in 0..RUNS {
-            let cancel = Cancel::at(Instant::now() + Duration::from_secs(600));
-            let before = cpu();
-            match store.query(&plan, request, &cancel) {
-                Ok((value, stats)) => answer = format!("{} {stats:?}", size(&value)),
-                Err(e) => answer = format!("{e:?}"),
-            }
-            times.push((cpu() - before) * 1e3);
-        }
-        let best = times.iter().copied().fold(f64::INFINITY, f64::min);
-        println!(
-            "{query}\n  cpu {best:.2} ms, first {:.2} ms, RSS {} KiB; {answer}",
-            times[0],
-            rss()
-        );
+        measure(&store, query, &logs, &steps);
     }
+}
+
+fn measure(store: &Store, query: &str, logs: &Request, steps: &Request) {
+    let plan = logql::parse(query).expect("query");
+    let request = match plan {
+        logql::plan::Plan::Log(_) => logs,
+        logql::plan::Plan::Metric(_) => steps,
+    };
+    let mut times = Vec::new();
+    let mut answer = String::new();
+    for _ in 0..RUNS {
+        let cancel = Cancel::at(Instant::now() + Duration::from_secs(600));
+        let before = cpu();
+        match store.query(&plan, request, &cancel) {
+            Ok((value, stats)) => answer = format!("{} {stats:?}", size(&value)),
+            Err(e) => answer = format!("{e:?}"),
+        }
+        times.push((cpu() - before) * 1e3);
+    }
+    let best = times.iter().copied().fold(f64::INFINITY, f64::min);
+    println!(
+        "{query}\n  cpu {best:.2} ms, first {:.2} ms, RSS {} KiB; {answer}",
+        times[0],
+        rss()
+    );
 }
 
 fn size(value: &Value) -> String {

@@ -153,6 +153,8 @@ fn p3_a_store_without_its_index_answers_the_same() {
         )
     };
     let before = answers(&store);
+    assert!(store.rebuild_index());
+    assert_eq!(answers(&store), before);
     store.close().unwrap();
     drop(store);
     for suffix in ["", "-wal", "-shm"] {
