@@ -2,6 +2,7 @@
 
 mod cases;
 mod model;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use disk::Disk;
 use disk::real::RealDisk;
 use logql::eval::Accumulator;
 use logql::matcher::{Matcher, all_match};
-use logql::pipeline::EntryView;
+use logql::pipeline::{Category, EntryView};
 use logql::value::LogEntry;
 use wire::LabelSet;
 
@@ -529,15 +530,11 @@ fn check(fixture: &Fixture, query: &str, request: &Request, about: &str) {
     assert_eq!(got, want, "{about}: {query} {request:?}");
 }
 
+type PlainEntry = (i64, Vec<u8>, Vec<(String, String, Category)>);
+
 #[derive(Debug, PartialEq)]
 enum Plain {
-    Logs(
-        Vec<(
-            i64,
-            Vec<u8>,
-            Vec<(String, String, logql::pipeline::Category)>,
-        )>,
-    ),
+    Logs(Vec<PlainEntry>),
     Other(Value),
 }
 
