@@ -390,3 +390,33 @@ fn the_probe_of_this_machine() {
     let ring = report(ReaderChoice::Uring, true);
     assert!(ring.forced && ring.chosen == Chosen::Uring && ring.entries >= SLOTS as u32);
 }
+
+/// `auto` reads, whatever the kernel allows. `DRUPELET_EXPECT_READER` (`pread`, `uring`) and `DRUPELET_EXPECT_REASON`
+/// say what must have been chosen: tests/scripts/check_readers.sh runs this test under filters and limits.
+#[test]
+fn auto_reads_whatever_the_kernel_allows() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents: Vec<_> = (0..SLOTS).map(|i| pattern(i, 5_000)).collect();
+    let files: Vec<_> = (0..SLOTS)
+        .map(|i| file_with(dir.path(), &format!("{i}.log"), &contents[i]))
+        .collect();
+    let report = probe::probe(ReaderChoice::Auto, dir.path()).unwrap();
+    if let Ok(expected) = std::env::var("DRUPELET_EXPECT_READER") {
+        assert_eq!(report.chosen.as_str(), expected, "{}", report.detail);
+        let forced = probe::probe(ReaderChoice::Uring, dir.path());
+        assert_eq!(forced.is_ok(), expected == "uring", "{forced:?}");
+    }
+    if let Ok(expected) = std::env::var("DRUPELET_EXPECT_REASON") {
+        assert_eq!(report.reason.as_str(), expected, "{}", report.detail);
+    }
+    read::run(&report, async |mut reader: AnyReader| {
+        let requests: Vec<_> = files.iter().map(|file| (file, 1)).collect();
+        let expected: Vec<Outcome> = contents
+            .iter()
+            .map(|bytes| Ok(bytes[1..].to_vec()))
+            .collect();
+        assert_eq!(reader.kind(), report.chosen.as_str());
+        assert_eq!(read_batch(&mut reader, &requests).await, expected);
+    })
+    .unwrap();
+}

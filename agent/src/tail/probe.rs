@@ -1,8 +1,9 @@
 //! Which reader this node gets, decided once at start.
 //!
-//! [`gather`] asks the system, [`decide`] is a pure function of the answers. The ring is taken only where it has been
-//! measured to be cheaper than `pread`: on ext4 and XFS. On tmpfs and overlayfs the kernel pushes each ring read to a
-//! worker thread, at two to four times the cost. Nothing is tried twice, whatever the answer.
+//! [`gather`] asks the system, [`decide`] is a pure function of the answers. The ring is taken only on ext4 and XFS,
+//! where the kernel completes a ring read of cached bytes at submission. On tmpfs and overlayfs it pushes each one to a
+//! worker thread, at two to nine times the cost of `pread`; other file systems were not measured. Nothing is tried
+//! twice, whatever the answer.
 
 use std::fmt;
 use std::path::Path;
@@ -65,7 +66,7 @@ pub enum Reason {
     RingWorks,
     /// The ring works, but the memory-lock limit allows no registered buffers.
     RingWorksUnregistered,
-    /// On this file system ring reads were not measured to be cheaper.
+    /// On this file system ring reads are dear, or were not measured.
     FileSystem,
     /// A seccomp filter answers EPERM.
     Seccomp,
@@ -171,7 +172,7 @@ impl FileSystem {
         })
     }
 
-    /// Whether ring reads were measured to be cheaper than `pread` on it.
+    /// Whether ring reads of cached bytes were seen to complete at submission on it.
     #[must_use]
     pub fn suits_ring(self) -> bool {
         matches!(self.name(), Some("ext4" | "xfs"))
@@ -278,7 +279,8 @@ pub fn decide(choice: ReaderChoice, facts: &Facts) -> Result<ProbeReport, ProbeE
             Some(file_system) => format!("the pods directory is on {file_system}"),
             None => "the file system of the pods directory is unknown".to_owned(),
         };
-        let detail = format!("{place}, where ring reads are not known to be cheaper");
+        let detail =
+            format!("{place}, where ring reads go through a worker thread or were not measured");
         return Ok(pread(Reason::FileSystem, detail, false));
     }
     Ok(uring(trial, facts, forced))

@@ -3,7 +3,7 @@
 //! `tokio-uring` drives the ring. Its operations own what they use, the agent's files and buffers are borrowed by
 //! batch; two things bridge that without a copy or an allocation per read:
 //!
-//! - **Files.** An operation keeps a `tokio_uring::fs::File`, which closes its descriptor when dropped. [`Handles`] has
+//! - **Files.** An operation keeps a `tokio_uring::fs::File`, which closes its descriptor when dropped. `Handles` has
 //!   one per descriptor *number*, never dropped: it is only the number, so it cannot go stale when the caller closes
 //!   the file and the number is used again. The request's borrow keeps the descriptor open until the read is done.
 //! - **Buffers.** A slot's buffer moves into the operation and comes back with its result. Dropping a batch in flight
@@ -12,6 +12,11 @@
 //! All reads of a batch are queued by the first poll of [`Reader::read_batch`] and submitted together when the thread
 //! parks: one `io_uring_enter` for a batch. Registered buffers spare the kernel the page lookups of each read; where
 //! the memory-lock limit does not allow them, plain ones are used.
+//!
+//! Measured by `agent/examples/reader_cost.rs` (50 files, ext4, cached, CPU ns a read, x86-64, Linux 6.18): `pread` 159,
+//! 276, 696, 3394 for 0 B, 512 B, 16 KiB, 64 KiB; this reader 640, 783, 1265, 4015. A bare ring with registered buffers
+//! takes 187, 330, 792, 3376: the half microsecond beyond is tokio-uring's bookkeeping and the trip through epoll.
+//! What it may have for it, not yet measured: eight reads at once where the bytes have to come from the card.
 
 #![expect(
     unsafe_code,
