@@ -48,7 +48,7 @@ fn a_reused_inode_is_another_file() {
     w.out("cccccccccccccccccccccccccccccc");
     lab.run(async |lab| {
         lab.expect(&["aaaaaaaaaa", "b", "cccccccccccccccccccccccccccccc"])
-            .await
+            .await;
     });
 }
 
