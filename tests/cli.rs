@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Done, Running, done, drupelet, eventually, finish, get};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "files of the test, not of drupelet"
+)]
 fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
