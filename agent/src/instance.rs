@@ -641,3 +641,7 @@ fn open_new(found: &Found) -> std::io::Result<(Option<File>, Option<u64>)> {
     let print = files::plain_fingerprint(&file)?;
     Ok((Some(file), print))
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;
