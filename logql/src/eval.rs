@@ -75,6 +75,23 @@ pub trait Leaf {
     fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError>;
 }
 
+/// Whether an answer has no more series than a query may have. To be asked of the value of [`metric_range`] or
+/// [`metric_instant`].
+///
+/// # Errors
+/// [`EvalError::Bad`] with Loki's text.
+pub fn check_series(value: &Value, max_series: usize) -> Result<(), EvalError> {
+    let series = match value {
+        Value::Matrix(matrix) => matrix.series.len(),
+        Value::Vector(samples) => samples.len(),
+        Value::Logs(_) | Value::Scalar(..) => 0,
+    };
+    if series > max_series {
+        return Err(EvalError::Bad(accumulate::too_many_series(max_series)));
+    }
+    Ok(())
+}
+
 /// Evaluates a metric query at every step. The answer is a matrix, in label order.
 ///
 /// # Errors

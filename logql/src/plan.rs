@@ -86,6 +86,8 @@ pub struct RangeLeaf {
     pub(crate) offset: i64,
     /// That of a directly enclosing `sum`.
     pub(crate) grouping: Option<Grouping>,
+    /// Its series reach the answer (no aggregation around it joins them), so that the limit on series holds for them.
+    pub(crate) limited: bool,
 }
 
 /// What of an entry an aggregation needs, beyond what the pipeline needs.
@@ -264,6 +266,8 @@ pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
 struct Lowering {
     budget: Budget,
     sorted: bool,
+    /// How many aggregations around the current node join series.
+    joined: u32,
 }
 
 impl Lowering {
@@ -317,6 +321,7 @@ impl Lowering {
             range: range.range.range,
             offset: range.range.offset,
             grouping,
+            limited: self.joined == 0,
         })
     }
 
@@ -348,10 +353,20 @@ impl Lowering {
             other => return Err(unsupported(other)),
         };
         self.sorted |= matches!(op, AggregateOp::Sort | AggregateOp::SortDesc);
+        let keeps_series = matches!(
+            op,
+            AggregateOp::TopK(_)
+                | AggregateOp::BottomK(_)
+                | AggregateOp::Sort
+                | AggregateOp::SortDesc
+        );
+        self.joined += u32::from(!keeps_series);
+        let inner = Box::new(self.node(&vector.inner)?);
+        self.joined -= u32::from(!keeps_series);
         Ok(Node::Aggregate {
             op,
             grouping,
-            inner: Box::new(self.node(&vector.inner)?),
+            inner,
         })
     }
 }

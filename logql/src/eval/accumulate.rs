@@ -112,7 +112,8 @@ fn ceil_div(value: i128, by: i64) -> i128 {
 }
 
 impl<'p> Accumulator<'p> {
-    /// An empty accumulator that may use `budget` bytes and hold `max_series` series.
+    /// An empty accumulator that may use `budget` bytes and hold `max_series` series. The latter holds only where the
+    /// series reach the answer: those of `count(rate(..))` are bounded by the budget alone.
     #[must_use]
     pub fn new(leaf: &'p RangeLeaf, steps: Steps, max_series: usize, budget: usize) -> Self {
         Accumulator {
@@ -157,7 +158,7 @@ impl<'p> Accumulator<'p> {
     }
 
     fn insert(&mut self, key: Box<[u8]>, labels: SeriesLabels) -> Result<SeriesId, EvalError> {
-        if self.series.len() >= self.max_series {
+        if self.leaf.limited && self.series.len() >= self.max_series {
             return Err(EvalError::Bad(too_many_series(self.max_series)));
         }
         let arrays = if self.counts_bytes { 2 } else { 1 };

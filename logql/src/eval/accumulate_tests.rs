@@ -229,6 +229,8 @@ fn limits_are_errors() {
         outcome_of("2", &mut small),
         Err(EvalError::Limit(_))
     ));
+    let joined = self::leaf("count(count_over_time({a=\"b\"}[1s]))");
+    assert!(!joined.limited && leaf.limited);
     // A range of steps that no machine could hold is refused, not tried.
     let endless = Steps {
         start: i64::MIN,

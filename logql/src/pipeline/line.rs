@@ -181,6 +181,17 @@ fn literals(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
 
 /// Any of some regexes, each simplified as Loki does: always-true branches are dropped unless all are.
 fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
+    if let [text] = texts
+        && let Some(words) = folded_words(text)
+    {
+        let line = budget.compile(&format!("(?i-u:{words})"))?;
+        return Ok(Test::Regex {
+            column: Some(line.clone()),
+            required: None,
+            line,
+            unanchored: true,
+        });
+    }
     let mut parsed = Vec::with_capacity(texts.len());
     for text in texts {
         let text = String::from_utf8_lossy(text);
@@ -216,6 +227,18 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
             regex_test(&Hir::alternation(branches), budget)
         }
     }
+}
+
+/// The part of `(?i)word|word` after its flag. Loki compares such words by their lower case, so that no letter beyond
+/// ASCII (the Kelvin sign, the long s) equals one of theirs; that is also faster.
+fn folded_words(text: &[u8]) -> Option<&str> {
+    let words = std::str::from_utf8(text).ok()?.strip_prefix("(?i)")?;
+    let plain = words.is_ascii()
+        && words
+            .split('|')
+            .all(|word| !word.is_empty() && !word.chars().any(regex_syntax::is_meta_character))
+        && !words.contains(['\n', '\0']);
+    plain.then_some(words)
 }
 
 /// A test by a regex that exists only as a tree.

@@ -81,6 +81,7 @@ fn line_filters() {
     check("|~ \"foo$\"", &[4]);
     check("|~ \"^$\"", &[1]);
     check("|~ \"(?i)warn|ERROR\"", &[0, 2]);
+    check("|~ \"(?i)DISK|h\"", &[0, 2, 6]);
     check("|~ \".*|foo\"", &[3, 4]);
     check("|~ \"foo|bar\" or \"raw\"", &[3, 4, 5]);
     check("|~ \"\\\\d+\\\\.\\\\d\"", &[6]);
