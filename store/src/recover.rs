@@ -12,7 +12,7 @@ use disk::Disk;
 
 use crate::api::OpenError;
 use crate::positions::Positions;
-use crate::segment::{self, Position, Reader, SegmentEntry, SegmentError};
+use crate::segment::{self, Reader, SegmentEntry, SegmentError};
 
 /// What the folder holds.
 #[derive(Debug, Default)]
@@ -43,8 +43,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
     disk.create_dir_all(dir).map_err(io("create", dir))?;
     let mut recovered = Recovered::default();
     let mut temporary: Vec<PathBuf> = Vec::new();
-    let mut newest: Option<PathBuf> = None;
-    let mut fallback = false;
+    let mut newest_damaged = 0;
     // In name order, which is the order of sequences: the last one found is the newest.
     for entry in disk.list(dir).map_err(io("list", dir))? {
         let path = dir.join(&entry.name);
@@ -55,47 +54,61 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
             continue;
         };
         recovered.sequence = recovered.sequence.max(sequence);
-        match read_segment(disk, &path)? {
-            Some(segment) => {
-                recovered.segments.push(segment.entry);
-                if let Some(positions) = segment.positions {
-                    recovered.positions = Positions::new(positions);
-                    newest = Some(path);
-                    fallback = false;
-                }
-            }
+        match read_segment(disk, &path, |reader| Ok(reader.clone()))? {
+            Some(reader) => recovered.segments.push(SegmentEntry::of(&reader)),
             None => {
                 recovered.damaged += 1;
-                fallback = true;
+                newest_damaged = sequence;
             }
         }
     }
-    if fallback {
-        let from = newest.map_or_else(|| "none".into(), |path| path.display().to_string());
-        tracing::error!(
-            "the newest segment is damaged: positions come from {from}, sources are read again from there"
-        );
-    }
+    recover_positions(disk, dir, &mut recovered, newest_damaged)?;
     remove_temporary(disk, dir, &temporary).map_err(io("remove temporary files in", dir))?;
     Ok(recovered)
 }
 
-struct Segment {
-    entry: SegmentEntry,
-    positions: Option<Vec<Position>>,
+/// Takes the positions of the newest segment that has them whole.
+fn recover_positions(
+    disk: &dyn Disk,
+    dir: &Path,
+    recovered: &mut Recovered,
+    mut newest_damaged: u64,
+) -> Result<(), OpenError> {
+    let mut source = 0;
+    for entry in recovered.segments.iter().rev() {
+        let path = dir.join(segment::file_name(entry.sequence));
+        let read = read_segment(disk, &path, |reader| {
+            let has = reader.summary().has_positions;
+            has.then(|| reader.positions()).transpose()
+        })?;
+        match read {
+            Some(Some(positions)) => {
+                recovered.positions = Positions::new(positions);
+                source = entry.sequence;
+                break;
+            }
+            // A compacted segment: the flush segment that covers it is another one.
+            Some(None) => {}
+            None => newest_damaged = newest_damaged.max(entry.sequence),
+        }
+    }
+    if newest_damaged > source {
+        tracing::error!(
+            damaged = segment::file_name(newest_damaged),
+            "the newest segment is damaged: positions come from an older one, sources are read again from there"
+        );
+    }
+    Ok(())
 }
 
-/// Opens a segment; `None` when it is damaged.
-fn read_segment(disk: &dyn Disk, path: &Path) -> Result<Option<Segment>, OpenError> {
-    let read = Reader::open(disk, path).and_then(|reader| {
-        let has_positions = reader.summary().has_positions;
-        Ok(Segment {
-            entry: SegmentEntry::of(&reader),
-            positions: has_positions.then(|| reader.positions()).transpose()?,
-        })
-    });
-    match read {
-        Ok(segment) => Ok(Some(segment)),
+/// Reads something of a segment; `None` when that is damaged.
+fn read_segment<T>(
+    disk: &dyn Disk,
+    path: &Path,
+    get: impl FnOnce(&Reader) -> Result<T, SegmentError>,
+) -> Result<Option<T>, OpenError> {
+    match Reader::open(disk, path).and_then(|reader| get(&reader)) {
+        Ok(value) => Ok(Some(value)),
         Err(SegmentError::Newer { path, found }) => Err(OpenError::Newer {
             file: path,
             found,
@@ -107,7 +120,7 @@ fn read_segment(disk: &dyn Disk, path: &Path) -> Result<Option<Segment>, OpenErr
             source,
         }),
         Err(error) => {
-            tracing::warn!("{error}; the file is kept and left out");
+            tracing::warn!("{error}; the file is kept");
             Ok(None)
         }
     }

@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 
 use crate::api::{AppendError, OpenError, Options, Store};
-use crate::block::{Column, Decoder, Header, Metadata};
+use crate::block::{self, Column, Decoder, Header, Metadata};
 use crate::head::Want;
+use crate::limits;
 use crate::segment::{self, Cell, Reader};
 
 type Line = (i64, Vec<u8>, String);
@@ -699,4 +700,89 @@ fn a_power_cut_at_any_change_keeps_what_was_flushed() {
             break;
         }
     }
+}
+
+#[test]
+fn ten_thousand_streams_fit_the_default_pool() {
+    let disk = SimDisk::new(1);
+    let store = Store::open(Options {
+        head_bytes: 4 << 20,
+        ..options(Arc::new(disk))
+    })
+    .unwrap();
+    let pod = "x".repeat(120);
+    let sets: Vec<LabelSet> = (0..10_000)
+        .map(|n| {
+            LabelSet::from_pairs([("pod", format!("{pod}-{n}")), ("namespace", "shop".into())])
+                .unwrap()
+        })
+        .collect();
+    let metas: Vec<LabelSet> = (0..10_000)
+        .map(|n| {
+            LabelSet::from_pairs([("pod_uid", format!("uid-{n}-{}", "y".repeat(36)))]).unwrap()
+        })
+        .collect();
+    for round in 0..5 {
+        for (streams, metas) in sets.chunks(500).zip(metas.chunks(500)) {
+            let streams: Vec<&LabelSet> = streams.iter().collect();
+            let entries: Vec<Entry<'_>> = metas
+                .iter()
+                .enumerate()
+                .map(|(i, meta)| Entry {
+                    stream: i as u32,
+                    ts: round,
+                    line: b"one line of a stream that says little",
+                    metadata: meta.as_ref(),
+                })
+                .collect();
+            let batch = Batch {
+                streams: &streams,
+                entries: &entries,
+                source: None,
+            };
+            while let Err(error) = store.append(&batch) {
+                assert!(matches!(error, AppendError::Full), "{error}");
+                std::thread::yield_now();
+            }
+            let stats = store.stats();
+            assert!(
+                stats.head_used <= stats.head_size + (512 << 10),
+                "{stats:?}"
+            );
+        }
+    }
+    store.close().unwrap();
+    let entries: u64 = store.segments().iter().map(|s| s.entries).sum();
+    assert_eq!(entries, 50_000);
+    assert!(store.stats().segments <= 8, "{:?}", store.stats());
+}
+
+#[test]
+fn the_format_document_has_the_constants() {
+    let document = include_str!("../../docs/FORMAT.md");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    for want in [
+        format!("Segment, version {}", segment::VERSION),
+        format!("magic `{}`", text(&segment::MAGIC)),
+        format!("Summary, {} bytes", segment::SUMMARY_BYTES),
+        format!(
+            "Raw sections are at most {} MiB",
+            segment::SECTION_BYTES_MAX >> 20
+        ),
+        format!("Block, version {}", block::VERSION),
+        format!("magic `{}`", text(&block::MAGIC)),
+        format!("| {} | 4 | checksum of bytes 0 to", block::HEADER_BYTES - 4),
+        format!("at most {} MiB |", block::RAW_BYTES_MAX >> 20),
+        format!(
+            "blocks of one stream up to {} KiB raw",
+            limits::BLOCK_RAW_BYTES >> 10
+        ),
+        format!("more than {} metadata sets", limits::MINUTE_SETS_MAX),
+    ] {
+        assert!(document.contains(&want), "docs/FORMAT.md lacks: {want}");
+    }
+    assert_eq!(
+        (block::ENTRIES_MAX, limits::MINUTE_CELLS_MAX),
+        (262_144, 4096)
+    );
 }

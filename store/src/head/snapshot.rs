@@ -158,6 +158,7 @@ impl Draft {
         ordinals: &[u32],
     ) -> Result<(), OverBudget> {
         let mut runs = vec![u32::MAX; ordinals.len()];
+        let mut numbers = vec![u32::MAX; head.live.metas.len()];
         let mut bytes = 0;
         for (_, record) in head.nursery.records() {
             let stream = ordinals[record.stream as usize];
@@ -181,8 +182,11 @@ impl Draft {
             let run = &mut self.snapshot.raw[*run as usize];
             run.times.push(record.ts);
             run.lengths.push(record.line.len() as u32);
-            run.ids
-                .push(self.metadata.intern(head.live.metas.get(record.meta)));
+            let number = &mut numbers[record.meta as usize];
+            if *number == u32::MAX {
+                *number = self.metadata.intern(head.live.metas.get(record.meta));
+            }
+            run.ids.push(*number);
             if want.lines {
                 run.lines.extend_from_slice(record.line);
                 run.lines.push(b'\n');
