@@ -95,7 +95,7 @@ fn list(
     for segment in rest {
         let read = view
             .open(&segment)
-            .and_then(|reader| streams.from_segment(&reader));
+            .and_then(|reader| streams.by_reading(&reader));
         if let Err(e) = read {
             view.damage().segment(segment.sequence, e)?;
         }
@@ -167,11 +167,11 @@ fn whole(
     streams: &mut Streams<'_>,
     hit: &mut BTreeSet<u32>,
 ) -> Result<(), SegmentError> {
-    let map = match streams.from_index(segment) {
+    let map = match streams.by_index(segment) {
         Some(map) => map,
         None => {
             let reader = view.open(segment)?;
-            streams.from_segment(&reader)?
+            streams.by_reading(&reader)?
         }
     };
     hit.extend(map.into_iter().filter(|s| *s != NONE));

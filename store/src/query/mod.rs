@@ -36,7 +36,7 @@ use logql::value::{Logs, Matrix, Value};
 pub use damage::Damage;
 pub(crate) use listing::{label_names, label_values, series};
 
-use crate::api::{Cancel, QueryStats, Request};
+use crate::api::{Cancel, QueryStats, Request, Store};
 use crate::head;
 use crate::index::{Index, SegmentKey};
 use crate::segment::{self, Reader, SegmentEntry, SegmentError};
@@ -79,6 +79,16 @@ impl View for Inner {
 
     fn damage(&self) -> &Damage {
         &self.damage
+    }
+}
+
+impl Store {
+    /// Throws the index away and builds it again from the segments. Queries go on meanwhile. False when it could
+    /// not be built; the segments then answer alone.
+    pub fn rebuild_index(&self) -> bool {
+        self.inner.index.discard();
+        reconcile(&*self.inner);
+        !self.inner.index.stale()
     }
 }
 

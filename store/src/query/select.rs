@@ -83,7 +83,7 @@ impl<'q> Streams<'q> {
     }
 
     /// Streams of a segment by ordinal, [`NONE`] for those not selected, from the index alone.
-    pub(super) fn from_index(&mut self, segment: &SegmentEntry) -> Option<Vec<u32>> {
+    pub(super) fn by_index(&mut self, segment: &SegmentEntry) -> Option<Vec<u32>> {
         let selected = self.selected.take()?;
         let map = self.map_ids(&selected, segment);
         self.selected = Some(selected);
@@ -110,7 +110,7 @@ impl<'q> Streams<'q> {
     }
 
     /// The same from the segment itself.
-    pub(super) fn from_segment(&mut self, reader: &Reader) -> Result<Vec<u32>, SegmentError> {
+    pub(super) fn by_reading(&mut self, reader: &Reader) -> Result<Vec<u32>, SegmentError> {
         let sets = reader.streams()?;
         let number = |set: &LabelSet| match self.matches(set.as_ref()) {
             true => self.intern(set),
@@ -137,14 +137,14 @@ impl Selected {
         segment: &SegmentEntry,
         streams: &mut Streams<'_>,
     ) -> Result<Option<Selected>, SegmentError> {
-        let known = streams.from_index(segment);
+        let known = streams.by_index(segment);
         if known.as_ref().is_some_and(|m| m.iter().all(|s| *s == NONE)) {
             return Ok(None);
         }
         let reader = view.open(segment)?;
         let map = match known {
             Some(map) if map.len() == reader.summary().streams as usize => map,
-            _ => streams.from_segment(&reader)?,
+            _ => streams.by_reading(&reader)?,
         };
         let chunks = reader.chunks()?;
         Ok(Some(Selected {

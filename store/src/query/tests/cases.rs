@@ -46,7 +46,11 @@ fn steps(start: i64, end: i64, step: i64) -> Request {
 
 /// What must be the same whatever happened to the index.
 fn check_everything(fixture: &Fixture, about: &str) {
-    for query in [SHOP, r#"{namespace=~".+", app=""} |= "line 1""#, r#"{pod=~"dns.*"} != "3""#] {
+    for query in [
+        SHOP,
+        r#"{namespace=~".+", app=""} |= "line 1""#,
+        r#"{pod=~"dns.*"} != "3""#,
+    ] {
         for direction in [Direction::Forward, Direction::Backward] {
             for limit in [1, 10, 10_000] {
                 check(fixture, query, &logs_request(limit, direction), about);
@@ -86,7 +90,7 @@ fn check_listing(fixture: &Fixture, about: &str) {
         want.sort();
         want.dedup();
         // A chunk that touches the range is enough, so a range inside one gives more streams.
-        let got = series(fixture, &[matchers.clone()], start, end).unwrap();
+        let got = series(fixture, std::slice::from_ref(&matchers), start, end).unwrap();
         let got: Vec<String> = got.iter().map(ToString::to_string).collect();
         assert!(got.is_sorted(), "{about}: {query}");
         for stream in &want {
@@ -130,7 +134,7 @@ fn p3_the_index_is_a_cache() {
             std::fs::write(p, &bytes[..bytes.len() / 3]).unwrap();
         }),
         ("replaced by text", |p| {
-            std::fs::write(p, "x".repeat(9_000)).unwrap()
+            std::fs::write(p, "x".repeat(9_000)).unwrap();
         }),
         ("an older one", |p| {
             let c = rusqlite::Connection::open(p).unwrap();

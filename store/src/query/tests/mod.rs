@@ -2,6 +2,7 @@
 
 mod cases;
 mod model;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use disk::Disk;
 use disk::real::RealDisk;
 use logql::eval::Accumulator;
 use logql::matcher::{Matcher, all_match};
-use logql::pipeline::EntryView;
+use logql::pipeline::{Category, EntryView};
 use logql::value::LogEntry;
 use wire::LabelSet;
 
@@ -314,55 +315,43 @@ impl Fixture {
 
 impl View for Fixture {
     fn head(&self, want: &mut Want<'_>) -> Result<Snapshot, OverBudget> {
-        let (mut chunks, mut minutes) = self.minutes();
-        let chosen: Vec<bool> = streams()
-            .iter()
-            .map(|s| (want.select)(s.as_ref()))
-            .collect();
-        let mut kept = Minutes {
-            cells: Vec::new(),
-            starts: vec![0],
+        let (all, tables) = self.minutes();
+        let sets = streams();
+        let chosen: Vec<bool> = sets.iter().map(|s| (want.select)(s.as_ref())).collect();
+        let mut out = Snapshot {
+            committed: self.sequence - 1,
+            metadata: self::sets(),
+            ..Snapshot::default()
         };
-        for (i, held) in chunks.iter().enumerate() {
-            if chosen[held.chunk.stream as usize] {
-                kept.cells.extend(minutes.of(i));
-                kept.starts.push(kept.cells.len() as u32);
+        let touches = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
+        out.segments = self.segments.iter().filter(touches).copied().collect();
+        let number = |streams: &mut Vec<LabelSet>, stream: usize| {
+            let known = streams.iter().position(|s| *s == sets[stream]);
+            known.unwrap_or_else(|| {
+                streams.push(sets[stream].clone());
+                streams.len() - 1
+            }) as u32
+        };
+        out.minutes.starts.push(0);
+        for (i, mut held) in all.into_iter().enumerate() {
+            let c = &mut held.chunk;
+            if chosen[c.stream as usize] && c.max_ts >= want.start && c.min_ts <= want.end {
+                c.stream = number(&mut out.streams, c.stream as usize);
+                out.minutes.cells.extend(tables.of(i));
+                out.minutes.starts.push(out.minutes.cells.len() as u32);
+                out.chunks.push(held);
             }
         }
-        chunks.retain(|c| chosen[c.chunk.stream as usize]);
-        minutes = kept;
-        let touches = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
-        let segments = self.segments.iter().filter(touches).copied().collect();
-        let mut raw = Vec::new();
-        for run in self.runs() {
-            if !chosen[run[0].stream] {
+        for mut run in self.runs() {
+            run.retain(|e| e.ts >= want.start && e.ts <= want.end && chosen[e.stream]);
+            if run.is_empty() {
                 continue;
             }
-            let mut out = RawRun {
-                stream: run[0].stream as u32,
-                sequence: self.sequence,
-                ..RawRun::default()
-            };
-            for e in run {
-                out.times.push(e.ts);
-                out.lengths.push(e.line.len() as u32);
-                out.ids.push(e.set as u32);
-                if want.lines {
-                    out.lines.extend_from_slice(&e.line);
-                    out.lines.push(b'\n');
-                }
-            }
-            raw.push(out);
+            let stream = number(&mut out.streams, run[0].stream);
+            out.raw
+                .push(raw_run(&run, stream, self.sequence, want.lines));
         }
-        Ok(Snapshot {
-            committed: self.sequence - 1,
-            segments,
-            streams: streams(),
-            metadata: sets(),
-            chunks,
-            minutes,
-            raw,
-        })
+        Ok(out)
     }
     fn segments(&self) -> Vec<SegmentEntry> {
         self.segments.clone()
@@ -376,6 +365,24 @@ impl View for Fixture {
     fn damage(&self) -> &Damage {
         &self.damage
     }
+}
+
+fn raw_run(run: &[&Entry], stream: u32, sequence: u64, lines: bool) -> RawRun {
+    let mut out = RawRun {
+        stream,
+        sequence,
+        ..RawRun::default()
+    };
+    for e in run {
+        out.times.push(e.ts);
+        out.lengths.push(e.line.len() as u32);
+        out.ids.push(e.set as u32);
+        if lines {
+            out.lines.extend_from_slice(&e.line);
+            out.lines.push(b'\n');
+        }
+    }
+    out
 }
 
 /// The same leaves over a list of entries.
@@ -523,15 +530,11 @@ fn check(fixture: &Fixture, query: &str, request: &Request, about: &str) {
     assert_eq!(got, want, "{about}: {query} {request:?}");
 }
 
+type PlainEntry = (i64, Vec<u8>, Vec<(String, String, Category)>);
+
 #[derive(Debug, PartialEq)]
 enum Plain {
-    Logs(
-        Vec<(
-            i64,
-            Vec<u8>,
-            Vec<(String, String, logql::pipeline::Category)>,
-        )>,
-    ),
+    Logs(Vec<PlainEntry>),
     Other(Value),
 }
 
