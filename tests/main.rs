@@ -1,6 +1,7 @@
 //! Tests of the binary as its users meet it, and the rules of the workspace.
 
 mod cli;
+mod cost;
 mod kill9;
 mod kubelet;
 mod support;

@@ -71,6 +71,11 @@ pub(crate) fn wait_for<T>(
     }
 }
 
+/// The binary under test: the one built beside the tests, or that of `DRUPELET_BIN` (a release build).
+pub(crate) fn binary() -> std::ffi::OsString {
+    std::env::var_os("DRUPELET_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_drupelet").into())
+}
+
 /// A running `drupelet run`.
 #[derive(Debug)]
 pub(crate) struct Appliance {
@@ -83,7 +88,7 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// Starts the binary on a free port; does not wait for anything.
     pub(crate) fn start(pods: &Path, data: &Path, config: &Path) -> Appliance {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_drupelet"))
+        let mut child = Command::new(binary())
             .arg("run")
             .args(["--listen", "127.0.0.1:0", "--config"])
             .arg(config)
@@ -134,6 +139,11 @@ impl Appliance {
             };
         }
         self.known.clone().expect("set above")
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The end of its log.

@@ -1,0 +1,515 @@
+"""Measures what drupelet costs, and what it answers, on this machine.
+
+  cargo build --release
+  python3 benches/measure.py                                   every row, our own workload, about 25 minutes
+  python3 benches/measure.py --rows idle,live,catchup --mib 64 quick look
+  python3 benches/measure.py --workload DIR                    another workload: DIR/tree.py and DIR/live.py, same flags
+  python3 benches/measure.py --check memory,bytes              exit 1 if such a row is over its limit (times never fail)
+
+Rows and limits are those of the table of costs in the README. Python 3 standard library; the row `histogram` also
+needs the `zstd` and `rg` commands, the row `device` root (it mounts its own ext4 on a loop device).
+Results go to stdout and, with --out FILE, to a JSON file with machine, kernel and commit.
+"""
+import argparse, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import urllib.parse, urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ALL = '{namespace=~".+"}'
+# name: (limit, unit, kind); a row may give several of these
+LIMITS = {
+    "rss_idle": (10, "MiB", "memory"), "cpu_idle": (0.05, "% of a core", "cpu"),
+    "rss_500": (18, "MiB", "memory"), "cpu_500": (0.8, "% of a core", "cpu"),
+    "rss_peak_catchup_histogram": (32, "MiB", "memory"), "cpu_per_gib": (10, "s/GiB raw", "cpu"),
+    "rss_queries": (40, "MiB", "memory"), "disk_per_raw": (0.215, "bytes/byte", "bytes"),
+    "device_per_raw": (0.30, "bytes/byte", "bytes"), "flushes_per_hour": (12, "/h", "bytes"),
+    "queryable_p99": (0.3, "s", "time"), "ready": (0.3, "s", "time"), "tail1000": (10, "ms", "time"),
+    "histogram": (0.05, "Y", "cpu"), "lost": (0, "lines", "bytes"), "repeated": (0, "lines", "bytes"),
+    "rss_growth_with_data": (2, "MiB", "memory"),
+    "rss_10k_streams": (18, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
+}
+
+
+class Node:
+    """One running drupelet."""
+
+    def __init__(self, a, root, data, extra=(), config=None):
+        self.a, self.data = a, data
+        os.makedirs(data, exist_ok=True)
+        args = [a.bin, "run", "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
+        if config:
+            path = data.rstrip("/") + ".yaml"
+            with open(path, "w") as f:
+                f.write(config)
+            args += ["--config", path]
+        self.log = open(data.rstrip("/") + ".log", "ab+")
+        self.log.seek(0, 2)
+        mark = self.log.tell()
+        self.t0 = time.monotonic()
+        self.p = subprocess.Popen(args, stderr=self.log, stdout=subprocess.DEVNULL)
+        self.addr = None
+        while self.addr is None:
+            if self.p.poll() is not None:
+                raise SystemExit("drupelet ended with %s; see %s" % (self.p.returncode, self.log.name))
+            with open(self.log.name, "rb") as f:
+                f.seek(mark)
+                for line in f.read().decode("utf-8", "replace").split("\n"):
+                    if " addr=" in line and "listening" in line:
+                        self.addr = line.split(" addr=")[1].split()[0].strip('"')
+            time.sleep(0.002)
+        while True:
+            try:
+                self.get("/ready")
+                break
+            except urllib.error.HTTPError:
+                time.sleep(0.002)
+        self.ready_s = time.monotonic() - self.t0
+
+    def get(self, path, **params):
+        url = "http://%s%s" % (self.addr, path)
+        if params:
+            url += "?" + urllib.parse.urlencode(params)
+        with urllib.request.urlopen(url, timeout=120) as r:
+            return r.read()
+
+    def query(self, q, **params):
+        return json.loads(self.get("/loki/api/v1/query_range", query=q, **params))["data"]["result"]
+
+    def instant(self, q, ns):
+        return json.loads(self.get("/loki/api/v1/query", query=q, time=ns))["data"]["result"]
+
+    def metric(self, name):
+        total = 0.0
+        for line in self.get("/metrics").decode().split("\n"):
+            if line.startswith(name + " ") or line.startswith(name + "{"):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def lines_in(self):
+        return int(self.metric("drupelet_store_entries_total"))
+
+    def mem(self, field="VmRSS"):
+        with open("/proc/%d/status" % self.p.pid) as f:
+            for line in f:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+    def cpu(self):
+        """CPU seconds of all threads, to the nanosecond (ended threads by the coarser process clock)."""
+        ns = 0
+        for t in os.listdir("/proc/%d/task" % self.p.pid):
+            try:
+                with open("/proc/%d/task/%s/schedstat" % (self.p.pid, t)) as f:
+                    ns += int(f.read().split()[0])
+            except OSError:
+                pass
+        return ns / 1e9
+
+    def wait_lines(self, n, limit=600):
+        end = time.monotonic() + limit
+        while self.lines_in() < n:
+            if time.monotonic() > end:
+                raise SystemExit("only %d of %d lines after %d s" % (self.lines_in(), n, limit))
+            time.sleep(0.1)
+
+    def stop(self):
+        self.p.send_signal(signal.SIGTERM)
+        code = self.p.wait(30)
+        if code:
+            raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
+
+
+class Bench:
+    def __init__(self, a):
+        self.a, self.tmp, self.results, self.notes = a, a.tmp, {}, []
+        self.store512 = None
+
+    def put(self, name, value, note=""):
+        limit, unit, kind = LIMITS[name]
+        ok = value <= limit
+        self.results[name] = dict(value=round(value, 4), limit=limit, unit=unit, kind=kind, ok=ok, note=note)
+        print("%-28s %10.3f %-12s due %-7g %s %s" % (name, value, unit, limit, "" if ok else "OVER", note), flush=True)
+
+    def gen(self, what, *args):
+        if self.a.workload:
+            cmd = [sys.executable, os.path.join(self.a.workload, what + ".py")]
+        else:
+            cmd = [sys.executable, os.path.join(HERE, "workload.py"), what]
+        return subprocess.Popen(cmd + [str(x) for x in args], stdout=subprocess.DEVNULL)
+
+    def dir(self, name):
+        d = os.path.join(self.tmp, name)
+        shutil.rmtree(d, ignore_errors=True)
+        os.makedirs(d)
+        return d
+
+    def tree(self):
+        """The big tree, made once. Returns (root, info)."""
+        root = self.a.tree or os.path.join(self.tmp, "tree-%g" % self.a.mib)
+        if not os.path.exists(os.path.join(root, "info.json")):
+            os.makedirs(root, exist_ok=True)
+            if self.gen("tree", "--mib", self.a.mib, "--hours", 24, "--root", root).wait():
+                raise SystemExit("the workload generator failed")
+        with open(os.path.join(root, "info.json")) as f:
+            info = json.load(f)
+        end = int(info.get("end_ns") or info.get("last_ns") or info["end"])
+        start = int(info.get("start_ns") or info.get("first_ns") or info["start"])
+        return root, dict(raw=int(info["raw"]), lines=int(info["lines"]), start=start, end=end)
+
+    def store(self):
+        """A store over the big tree, caught up and stopped. Returns its directory."""
+        if self.store512 is None:
+            root, info = self.tree()
+            data = self.dir("store") + "/data"
+            n = Node(self.a, root, data)
+            n.wait_lines(info["lines"])
+            n.stop()
+            self.store512 = data
+        return self.store512
+
+    def histogram(self, n, info):
+        return n.query("sum by (namespace)(count_over_time(%s[5m]))" % ALL, start=info["start"], end=info["end"], step=300)
+
+    # --- rows ------------------------------------------------------------------------------------
+    def row_idle(self):
+        root = self.dir("idle")
+        self.gen("live", "--root", root, "--rate", 200, "--secs", 1).wait()
+        n = Node(self.a, root, os.path.join(root, "data"))
+        time.sleep(3)
+        c0 = n.cpu()
+        time.sleep(self.a.secs)
+        self.put("cpu_idle", 100 * (n.cpu() - c0) / self.a.secs)
+        self.put("rss_idle", n.mem())
+        n.stop()
+
+    def row_live(self):
+        root = self.dir("live")
+        os.makedirs(root + "/var/log/pods")
+        n = Node(self.a, root, os.path.join(root, "data"))
+        secs = max(30, self.a.secs * 3)
+        g = self.gen("live", "--root", root, "--rate", 500, "--secs", secs + 5)
+        time.sleep(4)
+        c0, t0, peak = n.cpu(), time.monotonic(), 0
+        while time.monotonic() - t0 < secs:
+            peak = max(peak, n.mem())
+            time.sleep(0.5)
+        self.put("cpu_500", 100 * (n.cpu() - c0) / (time.monotonic() - t0), "over %d s, with /proc sampling only" % secs)
+        self.put("rss_500", peak, "highest of the run")
+        g.wait()
+        n.stop()
+
+    def row_catchup(self):
+        root, info = self.tree()
+        data = self.dir("store") + "/data"
+        n = Node(self.a, root, data)
+        c0 = 0.0
+        t0 = time.monotonic()
+        n.wait_lines(info["lines"])
+        wall = time.monotonic() - t0
+        time.sleep(2)
+        self.put("cpu_per_gib", (n.cpu() - c0) / (info["raw"] / 2 ** 30), "wall %.1f s, whole process since start" % wall)
+        n.stop()
+        size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(data) for f in fs)
+        self.put("disk_per_raw", size / info["raw"], "all files of the data directory")
+        self.store512 = data
+        # The same with a histogram over the whole day all the time.
+        data2 = self.dir("store-h") + "/data"
+        n = Node(self.a, root, data2)
+        stop, asked = threading.Event(), [0]
+
+        def ask():
+            while not stop.is_set():
+                self.histogram(n, info)
+                asked[0] += 1
+
+        t = threading.Thread(target=ask)
+        t.start()
+        n.wait_lines(info["lines"])
+        stop.set()
+        t.join()
+        total = sum(float(v) for s in n.instant("sum(count_over_time(%s[25h]))" % ALL, info["end"] + 1) for v in [s["value"][1]])
+        if int(total) != info["lines"]:
+            raise SystemExit("the store counts %d lines of %d" % (total, info["lines"]))
+        self.put("rss_peak_catchup_histogram", n.mem("VmHWM"), "%d histograms meanwhile" % asked[0])
+        n.stop()
+
+    def row_device(self):
+        """Durations divided, rates multiplied by --divide (10: two hours at 50 lines/s become 12 min at 500)."""
+        f = self.a.divide
+        img, mnt = os.path.join(self.tmp, "dev.img"), os.path.join(self.tmp, "mnt")
+        os.makedirs(mnt, exist_ok=True)
+        with open(img, "wb") as h:
+            h.truncate(2 << 30)
+        run = lambda *c: subprocess.run(c, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", img)
+        loop = run("losetup", "--find", "--show", img)
+        run("mount", "-o", "noatime", loop, mnt)
+        try:
+            root = self.dir("device")
+            os.makedirs(root + "/var/log/pods")
+            n = Node(self.a, root, mnt + "/data", config="flush_interval: %ds\n" % (1800 // f))
+            run("sync", "-f", mnt)
+            stat = lambda: [int(x) for x in open("/sys/block/%s/stat" % os.path.basename(loop)).read().split()]
+            secs = self.a.device_secs
+            s0 = stat()
+            g = self.gen("live", "--root", root, "--rate", 50 * f, "--secs", secs)
+            g.wait()
+            time.sleep(1)
+            raw = n.metric("drupelet_store_bytes_total")
+            n.stop()
+            run("sync", "-f", mnt)
+            s1 = stat()
+            note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw, stop included" % (f, f, secs, 50 * f, raw / 1e6)
+            self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note)
+            self.put("flushes_per_hour", (s1[15] - s0[15]) * 3600 / (secs * f), note)
+        finally:
+            run("umount", mnt)
+            run("losetup", "-d", loop)
+            os.remove(img)
+
+    def row_queryable(self):
+        root = self.dir("queryable")
+        d = root + "/var/log/pods/default_probe-5c7d9f6b8d-abcde_00000000-0000-4000-8000-000000000001/probe"
+        os.makedirs(d)
+        n = Node(self.a, root, os.path.join(root, "data"))
+        g = self.gen("live", "--root", root, "--rate", 500, "--secs", 45)
+        time.sleep(3)
+        waits = []
+        with open(d + "/0.log", "ab", 0) as f:
+            for i in range(200):
+                ns = time.time_ns()
+                s, frac = divmod(ns, 10 ** 9)
+                f.write(b"%s.%09dZ stdout F probe %d x\n" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)).encode(), frac, i))
+                t0 = time.monotonic()
+                while not n.query('{container="probe"} |= "probe %d x"' % i, start=ns - 10 ** 9, limit=1):
+                    time.sleep(0.001)
+                waits.append(time.monotonic() - t0)
+                time.sleep(0.02 + (i % 7) * 0.02)
+        waits.sort()
+        self.put("queryable_p99", waits[int(len(waits) * 0.99) - 1], "beside 500 lines/s, median %.0f ms, max %.0f ms" % (1e3 * statistics.median(waits), 1e3 * waits[-1]))
+        n.stop()
+        g.wait()
+
+    def row_queries(self):
+        root, info = self.tree()
+        data = self.store()
+        n = Node(self.a, root, data)
+        self.put("ready", n.ready_s, "process start to /ready, over the store of the big tree")
+        span = dict(start=info["start"], end=info["end"] + 1)
+
+        def timed(f, k=7):
+            f()
+            out = []
+            for _ in range(k):
+                c, t = n.cpu(), time.monotonic()
+                f()
+                out.append((time.monotonic() - t, n.cpu() - c))
+            return statistics.median(x[0] for x in out) * 1e3, statistics.median(x[1] for x in out) * 1e3
+
+        wall, cpu = timed(lambda: n.query('{namespace="shop"}', limit=1000, **span))
+        self.put("tail1000", wall, "median of 7, cpu %.1f ms" % cpu)
+        wall, cpu = timed(lambda: self.histogram(n, info), 15)
+        y = self.y(root)
+        self.put("histogram", cpu / y, "cpu %.1f ms, wall %.1f ms; Y = %.0f ms" % (cpu, wall, y))
+        for name, q in (("needle0", '%s |= "needle-absent-0d4b77"' % ALL), ("regex", '%s |~ `status=50[03] .*duration=[0-9]{3}`' % ALL),
+                        ("histogram_filter", None)):
+            if q:
+                wall, cpu = timed(lambda: n.query(q, limit=1000, **span), 3)
+            else:
+                wall, cpu = timed(lambda: n.query('sum by (namespace)(count_over_time(%s |= "error"[5m]))' % ALL, step=300, **span), 3)
+            print("%-28s cpu %.0f ms = %.2f Y, wall %.0f ms (no limit in this version)" % (name, cpu, cpu / y, wall), flush=True)
+        self.put("rss_queries", n.mem("VmHWM"), "highest over these queries")
+        n.stop()
+
+    def y(self, root):
+        """CPU ms of `zstd -dc | rg -c` over the same lines in 256 KiB frames: the yardstick of query rows."""
+        frames = os.path.join(self.tmp, "frames.zst")
+        if not os.path.exists(frames):
+            code = ("import os,sys,subprocess\n"
+                    "out=open(sys.argv[2],'wb')\n"
+                    "def put(b):\n"
+                    "    out.write(subprocess.run(['zstd','-1','-c','-q'],input=b,stdout=subprocess.PIPE,check=True).stdout)\n"
+                    "buf=bytearray()\n"
+                    "for d,_,fs in sorted(os.walk(sys.argv[1])):\n"
+                    "    for f in fs:\n"
+                    "        if not f.startswith('0.log'): continue\n"
+                    "        for line in open(os.path.join(d,f),'rb'):\n"
+                    "            buf+=line.split(b' ',3)[3]\n"
+                    "            if len(buf)>=262144: put(buf); buf=bytearray()\n"
+                    "put(buf)\n")
+            subprocess.run([sys.executable, "-c", code, os.path.join(root, "var/log/pods"), frames], check=True)
+        out = []
+        for _ in range(4):
+            r0 = os.times()
+            subprocess.run("zstd -dc < %s | rg -c needle-absent-0d4b77" % frames, shell=True, stdout=subprocess.DEVNULL)
+            r1 = os.times()
+            out.append(r1.children_user + r1.children_system - r0.children_user - r0.children_system)
+        return statistics.median(out[1:]) * 1e3
+
+    def row_growth(self):
+        """RSS over one set and over eight times as much: the same files again under other pod uids."""
+        root, info = self.tree()
+        src = os.path.join(root, "var/log/pods")
+
+        def rss(data, root):
+            n = Node(self.a, root, data)
+            span = dict(start=info["start"], end=info["end"] + 1)
+            for _ in range(3):
+                self.histogram(n, info)
+                n.query('{namespace="shop"}', limit=1000, **span)
+            n.get("/loki/api/v1/labels", **span)
+            time.sleep(2)
+            m = n.mem()
+            n.stop()
+            return m
+
+        small = rss(self.store(), root)
+        big = self.dir("big")
+        for k in range(8):
+            for d in os.listdir(src):
+                dst = os.path.join(big, "var/log/pods", "%s%d" % (d[:-1], k))
+                for c in os.listdir(os.path.join(src, d)):
+                    os.makedirs(os.path.join(dst, c), exist_ok=True)
+                    for f in os.listdir(os.path.join(src, d, c)):
+                        os.link(os.path.join(src, d, c, f), os.path.join(dst, c, f))
+        data = os.path.join(big, "data")
+        n = Node(self.a, big, data)
+        n.wait_lines(8 * info["lines"], 1200)
+        n.stop()
+        large = rss(data, big)
+        self.put("rss_growth_with_data", large - small, "%.1f MiB over %.1f GiB stored, %.1f MiB over %.1f" % (large, 8 * info["raw"] / 2 ** 30, small, info["raw"] / 2 ** 30))
+        shutil.rmtree(big)
+
+    def row_rotate(self, secs=None, rotations=20):
+        """5,000 lines/s with rotations: every line once."""
+        root = self.dir("rotate")
+        os.makedirs(root + "/var/log/pods")
+        n = Node(self.a, root, os.path.join(root, "data"))
+        truth = os.path.join(root, "truth.json")
+        g = self.gen("live", "--root", root, "--rate", 5000, "--secs", secs or self.a.rotate_secs, "--rotations", rotations, "--out", truth)
+        g.wait()
+        with open(truth) as f:
+            t = json.load(f)
+        want = {int(k): v for k, v in t["per"].items()}
+        end = time.monotonic() + 30
+        while n.lines_in() < t["lines"] and time.monotonic() < end:
+            time.sleep(0.1)
+        lost, repeated = count_seq(n, want)
+        note = "%d lines, %d rotations of 50 files, %.1f s apart" % (t["lines"], t["rotations"], t["secs"] / (t["rotations"] + 1))
+        self.put("lost", lost, note)
+        self.put("repeated", repeated, note)
+        n.stop()
+
+    def row_rotate_fast(self):
+        self.row_rotate(42, 20)
+
+    def row_streams(self):
+        """10,000 streams: 5,000 pods, both outputs."""
+        root = self.dir("streams")
+        pods = os.path.join(root, "var/log/pods")
+        for i in range(5000):
+            os.makedirs(os.path.join(pods, "ns%02d_app-%04d-7d9c6b5f4-x%04x_%08x-0000-4000-8000-%012x/main" % (i % 40, i % 400, i, i, i)))
+        dirs = sorted(os.path.join(pods, d, "main") for d in os.listdir(pods))
+        data = os.path.join(root, "data")
+        n = Node(self.a, root, data)
+        raw = lines = 0
+        for k in range(self.a.stream_rounds):
+            for i, d in enumerate(dirs):
+                s, frac = divmod(time.time_ns(), 10 ** 9)
+                stamp = "%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)), frac)
+                text = ""
+                for out in ("stdout", "stderr"):
+                    msg = 'level=info msg="request %d of worker %d took %d ms" id=%08x' % (k * 7919 % 1000, i, (i * 31 + k * 17) % 900, (i * 2654435761 + k * 40503) % 2 ** 32)
+                    raw, lines = raw + len(msg) + 1, lines + 1
+                    text += "%s %s F %s\n" % (stamp, out, msg)
+                with open(os.path.join(d, "0.log"), "a") as f:
+                    f.write(text)
+        n.wait_lines(lines)
+        total = sum(float(s["value"][1]) for s in n.instant("sum(count_over_time(%s[1h]))" % ALL, time.time_ns()))
+        if int(total) != lines:
+            raise SystemExit("the store counts %d lines of %d" % (total, lines))
+        self.put("rss_10k_streams", n.mem("VmHWM"), "%d lines, highest" % lines)
+        n.stop()
+        with open(data + ".log", "rb"):
+            pass
+        size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(data) for f in fs)
+        self.put("device_per_raw_10k_streams", size / raw, "bytes of the data directory, %.0f MB raw" % (raw / 1e6))
+
+
+def count_seq(n, want):
+    """Lines lost and repeated, from the `seq=<container>:<n>` at the end of each line."""
+    seen = {i: {} for i in want}
+    for i in want:
+        start, last = 0, None
+        label = [v for v in json.loads(n.get("/loki/api/v1/label/container/values", start=0))["data"] if v.endswith("-%02d" % i)]
+        q = '{container="%s"}' % label[0]
+        start = time.time_ns() - 3600 * 10 ** 9
+        while True:
+            res = n.query(q, start=start, end=time.time_ns() + 10 ** 9, limit=5000, direction="forward")
+            rows = sorted((int(ts), line) for s in res for ts, line in s["values"])
+            if not rows:
+                break
+            top = rows[-1][0]
+            whole = len(rows) < 5000
+            for ts, line in rows:
+                if whole or ts < top:
+                    k = int(line.rsplit(":", 1)[1])
+                    seen[i][k] = seen[i].get(k, 0) + 1
+            if whole:
+                break
+            if rows[0][0] == top:
+                raise SystemExit("more than 5000 lines at one instant")
+            start = top
+    lost = sum(1 for i, last in want.items() for k in range(1, last + 1) if k not in seen[i])
+    repeated = sum(c - 1 for s in seen.values() for c in s.values())
+    return lost, repeated
+
+
+ROWS = ["idle", "live", "catchup", "queries", "queryable", "device", "rotate", "rotate_fast", "streams", "growth"]
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--bin", default=os.path.join(HERE, "../target/release/drupelet"))
+    ap.add_argument("--workload", help="directory with tree.py and live.py")
+    ap.add_argument("--tree", help="a tree that --workload made earlier (with its info.json)")
+    ap.add_argument("--mib", type=float, default=512, help="size of the big tree, MiB raw (512)")
+    ap.add_argument("--secs", type=float, default=30, help="length of the idle row, a third of the live row (30)")
+    ap.add_argument("--rotate-secs", type=float, default=130)
+    ap.add_argument("--device-secs", type=float, default=720, help="length of the device row (720)")
+    ap.add_argument("--divide", type=int, default=10)
+    ap.add_argument("--stream-rounds", type=int, default=40)
+    ap.add_argument("--rows", default=",".join(ROWS))
+    ap.add_argument("--check", default="", help="kinds of rows that may fail this run: memory, bytes, cpu, time")
+    ap.add_argument("--tmp", help="working directory (a new temporary one)")
+    ap.add_argument("--out")
+    a = ap.parse_args()
+    a.bin = os.path.abspath(a.bin)
+    made = None if a.tmp else tempfile.mkdtemp(prefix="drupelet-bench-")
+    a.tmp = os.path.abspath(a.tmp or made)
+    b = Bench(a)
+    try:
+        for row in a.rows.split(","):
+            print("-- %s" % row, flush=True)
+            getattr(b, "row_" + row)()
+    finally:
+        if made:
+            shutil.rmtree(made, ignore_errors=True)
+    if a.out:
+        git = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
+        with open("/proc/cpuinfo") as f:
+            cpu = next((x.split(":")[1].strip() for x in f if x.startswith("model name")), platform.machine())
+        doc = dict(date=time.strftime("%Y-%m-%d"), commit=git, kernel=platform.release(), cpu=cpu, cores=os.cpu_count(),
+                   load=os.getloadavg(), mib=a.mib, workload="reference" if a.workload else "own", results=b.results)
+        with open(a.out, "w") as f:
+            json.dump(doc, f, indent=1)
+            f.write("\n")
+    kinds = set(filter(None, a.check.split(",")))
+    over = [k for k, v in b.results.items() if not v["ok"] and v["kind"] in kinds]
+    if over:
+        print("over their limit: " + ", ".join(over))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
