@@ -4,7 +4,7 @@
 //! it ever fails a start, a flush or a query:
 //!
 //! - a database that is missing, foreign, of another version, locked or damaged is deleted and rebuilt at start;
-//! - a fault while running sets it aside ([`Index::usable`] is false) until the next [`Index::reconcile`]; queries
+//! - a fault while running sets it aside ([`Index::stale`]) until the next [`Index::reconcile`]; queries
 //!   then read the label sets from the segments themselves, which is slower and answers the same;
 //! - a segment without a row is such a case, for that segment alone.
 //!
@@ -84,7 +84,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens or creates the database in `dir`. Never fails: at worst the index is not usable.
+    /// Opens or creates the database in `dir`. Never fails: at worst the index gives nothing.
     #[must_use]
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Index {
         let path = dir.join(FILE_NAME);
