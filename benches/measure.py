@@ -13,6 +13,8 @@ Results go to stdout and, with --out FILE, to a JSON file with machine, kernel a
 import argparse, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 
+import loopfs
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL = '{namespace=~".+"}'
 # name: (limit, unit, kind); a row may give several of these
@@ -236,20 +238,18 @@ class Bench:
     def row_device(self):
         """Durations divided, rates multiplied by --divide (10: two hours at 50 lines/s become 12 min at 500)."""
         f = self.a.divide
-        img, mnt = os.path.join(self.tmp, "dev.img"), os.path.join(self.tmp, "mnt")
-        os.makedirs(mnt, exist_ok=True)
-        with open(img, "wb") as h:
-            h.truncate(2 << 30)
-        run = lambda *c: subprocess.run(c, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", img)
-        loop = run("losetup", "--find", "--show", img)
-        run("mount", "-o", "noatime", loop, mnt)
+        mnt, loop, _ = loopfs.up(2048)
+        sync = lambda: subprocess.run(["sync", "-f", mnt], check=True)
         try:
             root = self.dir("device")
             os.makedirs(root + "/var/log/pods")
             n = Node(self.a, root, mnt + "/data", config="flush_interval: %ds\n" % (1800 // f))
-            run("sync", "-f", mnt)
-            stat = lambda: [int(x) for x in open("/sys/block/%s/stat" % os.path.basename(loop)).read().split()]
+            sync()
+
+            def stat():
+                with open("/sys/block/%s/stat" % os.path.basename(loop)) as h:
+                    return [int(x) for x in h.read().split()]
+
             secs = self.a.device_secs
             s0 = stat()
             g = self.gen("live", "--root", root, "--rate", 50 * f, "--secs", secs)
@@ -257,15 +257,13 @@ class Bench:
             time.sleep(1)
             raw = n.metric("drupelet_store_bytes_total")
             n.stop()
-            run("sync", "-f", mnt)
+            sync()
             s1 = stat()
             note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw, stop included" % (f, f, secs, 50 * f, raw / 1e6)
             self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note)
             self.put("flushes_per_hour", (s1[15] - s0[15]) * 3600 / (secs * f), note)
         finally:
-            run("umount", mnt)
-            run("losetup", "-d", loop)
-            os.remove(img)
+            loopfs.down(mnt)
 
     def row_queryable(self):
         root = self.dir("queryable")
