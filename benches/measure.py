@@ -323,7 +323,7 @@ class Bench:
 
     def y(self, root):
         """CPU ms of `zstd -dc | rg -c` over the same lines in 256 KiB frames: the yardstick of query rows."""
-        frames = os.path.join(self.tmp, "frames.zst")
+        frames = os.path.join(self.tmp, "frames-%g.zst" % self.a.mib)
         if not os.path.exists(frames):
             code = ("import os,sys,subprocess\n"
                     "out=open(sys.argv[2],'wb')\n"

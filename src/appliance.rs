@@ -56,8 +56,23 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
         reason = "the kubelet's directory, only tried"
     )]
     let tried = std::fs::read_dir(dir);
-    let Err(e) = tried else {
-        return Ok(());
+    let e = match tried {
+        Ok(entries) => {
+            let mut names = entries
+                .flatten()
+                .map(|e| e.file_name())
+                .take(1000)
+                .peekable();
+            let pod = |name: std::ffi::OsString| name.to_string_lossy().split('_').count() == 3;
+            if names.peek().is_some() && !names.any(pod) {
+                tracing::warn!(
+                    dir = %dir.display(),
+                    "nothing here is a pod's directory (NAMESPACE_POD_UID); is it the right one?"
+                );
+            }
+            return Ok(());
+        }
+        Err(e) => e,
     };
     let failure = Failure::caused(
         format!("cannot read pods directory `{}`", dir.display()),
@@ -181,7 +196,7 @@ async fn live(
     let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
     let (sink, mut agent_ended) = LocalSink::new(store.clone());
     let agent = agent_config(config, stats);
-    agent::start(agent, move || sink, ended(stopped.clone()))
+    let agent = agent::start(agent, move || sink, ended(stopped.clone()))
         .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
@@ -200,7 +215,7 @@ async fn live(
             served.map_err(fail("the HTTP service failed"))?;
             Some("the HTTP service ended by itself")
         }
-        _ = agent_ended.changed() => Some("the agent ended by itself"),
+        _ = agent_ended.changed() => Some("reading pod logs ended by itself"),
     };
     let _ = stop.send(true);
     let closing = async {
@@ -216,10 +231,13 @@ async fn live(
         () = tokio::time::sleep(STOP_MAX) => Err(Failure::failed("stopping took too long")
             .with_hint("nothing is lost: what was not written is read again from the pod logs")),
     };
-    match (closed, early) {
-        (Err(failure), _) => Err(failure),
-        (Ok(()), Some(why)) => Err(Failure::failed(why)),
-        (Ok(()), None) => {
+    closed?;
+    // The sink is gone, so the thread is at its very end.
+    match (agent.join(), early) {
+        (Ok(Err(e)), _) => Err(Failure::caused("reading pod logs failed", &e)),
+        (Err(_), _) => Err(Failure::failed("reading pod logs ended in a panic")),
+        (Ok(Ok(())), Some(why)) => Err(Failure::failed(why)),
+        (Ok(Ok(())), None) => {
             tracing::info!("stopped");
             Ok(())
         }

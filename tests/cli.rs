@@ -1,5 +1,10 @@
 //! What a user meets on the command line: help, mistakes, and the first run.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests make and damage files as a user or a bad card would"
+)]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -340,6 +345,56 @@ fn stored_data_has_its_own_commands() {
     assert_eq!(rebuild.code, 0, "{rebuild:#?}");
     let again = query(["--data-dir", data_dir], &["--output", "raw"]);
     assert_eq!(again.stdout.lines().count(), 3, "{again:#?}");
+
+    let segment = data.join("segments/0000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // Byte 88 of the summary says where the blocks are (docs/FORMAT.md).
+    let block = u64::from_le_bytes(bytes[88..96].try_into().unwrap()) as usize;
+    for byte in &mut bytes[block..block + 64] {
+        *byte ^= 0xff;
+    }
+    std::fs::write(&segment, &bytes).unwrap();
+    let damaged = done(&["segments", "verify", "--data-dir", data_dir]);
+    check(&damaged, 1, &["1 of 1 segments are damaged"]);
+    assert!(damaged.stdout.contains("DAMAGED"), "{damaged:#?}");
+    let rest = query(["--data-dir", data_dir], &["--output", "raw"]);
+    assert_eq!(rest.code, 0, "{rest:#?}");
+}
+
+#[test]
+fn a_newer_data_directory_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let pods = pods(dir.path());
+    // A segment's summary as docs/FORMAT.md has it, of a version that does not exist yet.
+    let mut summary = b"drupSEG1".to_vec();
+    summary.extend_from_slice(&9999u32.to_le_bytes());
+    summary.resize(248, 0);
+    let hash = xxhash_rust::xxh3::xxh3_64(&summary);
+    summary.extend_from_slice(&hash.to_le_bytes());
+    let data = dir.path().join("data");
+    let segment = data.join("segments/0000000000000001.seg");
+    std::fs::create_dir_all(segment.parent().unwrap()).unwrap();
+    std::fs::write(&segment, &summary).unwrap();
+    let args = [
+        "run",
+        "--pods-dir",
+        pods.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    check(
+        &done(&args),
+        1,
+        &[
+            "format 9999",
+            "this version reads up to",
+            "a newer drupelet wrote it",
+        ],
+    );
+    assert_eq!(std::fs::read(&segment).unwrap(), summary);
+    assert_eq!(data.join("segments").read_dir().unwrap().count(), 1);
 }
 
 #[test]

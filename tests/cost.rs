@@ -3,6 +3,11 @@
 //! Limits are those of DESIGN's table for a release build; a debug build's code is several times larger, and its pages
 //! count as resident, so it gets [`DEBUG_CODE_KIB`] more.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the test is the kubelet here: it writes the logs itself"
+)]
+
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -161,7 +166,13 @@ fn proc_field(pid: u32, file: &str, field: &str) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(file))
         .expect("the process is there");
     text.lines()
-        .find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix(field)?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
         .unwrap_or_else(|| panic!("no {field} in {file}"))
 }
 
@@ -176,7 +187,8 @@ fn p4_memory_is_bounded_while_catching_up_with_a_histogram() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let query = crate::util::encode("sum by (namespace)(count_over_time({namespace=~\".+\"}[5m]))");
+            let query =
+                crate::util::encode("sum by (namespace)(count_over_time({namespace=~\".+\"}[5m]))");
             while !done.load(Ordering::Relaxed) {
                 let path = format!("/loki/api/v1/query_range?query={query}&since=24h&step=300");
                 let (status, body) = crate::util::http_get(&address, &path).expect("an answer");

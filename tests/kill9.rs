@@ -15,10 +15,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::kubelet::{Line, NAMESPACE, Runtime, World};
-use crate::util::{Appliance, Found, PATIENCE, Rng, env_number};
+use crate::util::{Appliance, Found, Rng, env_number};
 
 /// Kills between two settlements, at most.
 const KILLS_PER_ROUND: u64 = 8;
+/// Without a change of the count for this long, nothing more is expected to come.
+const STUCK: Duration = Duration::from_secs(20);
 /// Differences that a failure message shows.
 const SHOWN: usize = 12;
 
@@ -110,9 +112,9 @@ impl Run {
     }
 
     /// Waits until exactly `wanted` lines are found, then stops the appliance in good order.
-    fn settle(&mut self, wanted: u64) {
+    fn settle(&mut self, wanted: u64, world: &World) {
         let mut appliance = self.start();
-        wait_count(&mut appliance, wanted);
+        wait_count(&mut appliance, wanted, world);
         let status = appliance.stop();
         assert_eq!(status.code(), Some(0), "SIGTERM is a normal end");
     }
@@ -122,21 +124,22 @@ fn selector() -> String {
     format!("{{namespace=\"{NAMESPACE}\"}}")
 }
 
-fn wait_count(appliance: &mut Appliance, wanted: u64) {
+/// Waits until exactly `wanted` lines are found; shows what is lost or repeated when that does not come about.
+fn wait_count(appliance: &mut Appliance, wanted: u64, world: &World) {
     let mut last = 0;
-    let mut probe = || {
-        last = appliance.count(&selector());
-        assert!(
-            last <= wanted,
-            "{last} lines found, {wanted} written: repeated"
-        );
-        (last == wanted).then_some(())
-    };
-    let deadline = Instant::now() + PATIENCE;
-    while probe().is_none() {
-        if Instant::now() > deadline {
+    let mut changed = Instant::now();
+    loop {
+        let count = appliance.count(&selector());
+        if count == wanted {
+            return;
+        }
+        if count != last {
+            (last, changed) = (count, Instant::now());
+        }
+        if count > wanted || changed.elapsed() > STUCK {
+            compare(appliance, world);
             let log = appliance.log();
-            panic!("{last} lines found, {wanted} written: lost or stuck\n{log}");
+            panic!("{count} lines counted, {wanted} written, and yet each is there\n{log}");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -187,17 +190,19 @@ fn scenario(dir: &Path, runtime: Runtime, containers: usize, kills: u64, seed: u
         }
         left -= round;
         let written = writer.pause();
-        run.settle(written);
-        writer.world.lock().expect("world").allow_deletion();
+        let mut world = writer.world.lock().expect("world");
+        run.settle(written, &world);
+        world.allow_deletion();
+        drop(world);
         writer.resume();
     }
     let mut world = writer.end();
     world.finish();
     let written = world.complete();
     assert!(written > 0, "the writer wrote nothing");
-    run.settle(written);
+    run.settle(written, &world);
     let mut appliance = run.start();
-    wait_count(&mut appliance, written);
+    wait_count(&mut appliance, written, &world);
     compare(&mut appliance, &world);
     assert_eq!(appliance.stop().code(), Some(0));
 }

@@ -303,6 +303,12 @@ impl Instance {
 
     /// Adds files that were not known; `false` if one of them could not be opened.
     fn add_unknown(&mut self, unknown: &[&Found], env: &mut Env<'_>) -> bool {
+        // A file that got its first record since the last look may have been compressed since, too.
+        for f in self.files.iter_mut().filter(|f| f.fingerprint.is_none()) {
+            if let Source::Plain(file) = &f.source {
+                f.fingerprint = files::plain_fingerprint(file).ok().flatten();
+            }
+        }
         let mut opened = Vec::new();
         let mut all_opened = true;
         for found in unknown {
@@ -641,3 +647,7 @@ fn open_new(found: &Found) -> std::io::Result<(Option<File>, Option<u64>)> {
     let print = files::plain_fingerprint(&file)?;
     Ok((Some(file), print))
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

@@ -204,7 +204,11 @@ impl Framer {
             let Some(n) = memchr::memchr(b'\n', &data[pos..]) else {
                 break;
             };
-            cursor.in_nul = false;
+            // Zeros up to a line feed are no line.
+            if std::mem::take(&mut cursor.in_nul) && n == 0 {
+                pos += 1;
+                continue;
+            }
             let line = Line {
                 bytes: &data[pos..pos + n],
                 at: Some(pos),
@@ -217,6 +221,7 @@ impl Framer {
         if pos == 0 && context.full {
             let keep = data.len().min(self.room_for_long());
             self.held += keep;
+            cursor.in_nul = false;
             cursor.long = Some(Long {
                 bytes: data[..keep].to_vec(),
                 scanned: data.len() as u64,
@@ -230,12 +235,7 @@ impl Framer {
             cursor.in_nul = true;
             add(&self.stats.damaged, 1);
         }
-        let n = data.iter().take_while(|b| **b == 0).count();
-        if data.get(n) == Some(&b'\n') {
-            n + 1
-        } else {
-            n
-        }
+        data.iter().take_while(|b| **b == 0).count()
     }
 
     fn room_for_long(&self) -> usize {

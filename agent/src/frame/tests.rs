@@ -215,7 +215,18 @@ fn memory_for_unfinished_lines_is_bounded() {
     assert_eq!(run.framer.held(), 0);
 }
 
+#[test]
+fn zeros_and_their_line_feed_in_two_reads() {
+    for slot in 1..6 {
+        let mut run = Run::new();
+        run.read(b"\0\0\0\n\0\n", slot);
+        assert_eq!(run.lines, []);
+        assert_eq!(run.stats.snapshot().damaged, 2, "slot {slot}");
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_bytes_at_any_buffer_size_give_the_same_lines(
         pieces in prop::collection::vec(prop_oneof![

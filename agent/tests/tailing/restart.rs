@@ -48,7 +48,7 @@ fn a_reused_inode_is_another_file() {
     w.out("cccccccccccccccccccccccccccccc");
     lab.run(async |lab| {
         lab.expect(&["aaaaaaaaaa", "b", "cccccccccccccccccccccccccccccc"])
-            .await
+            .await;
     });
 }
 
@@ -334,8 +334,38 @@ fn live(steps: &[Step]) {
     assert_eq!(lab.stats().malformed, 0);
 }
 
+#[test]
+fn compressed_before_anyone_read_it() {
+    live(&[
+        Step::Full {
+            err: false,
+            len: 19,
+        },
+        Step::Rotate,
+        Step::Gzip,
+    ]);
+}
+
+#[test]
+fn a_line_over_three_files_and_a_crash() {
+    let part = Step::Part { err: true, len: 5 };
+    let full = Step::Full { err: false, len: 9 };
+    let crash = Step::Crash {
+        batches: 9,
+        durable: 100,
+    };
+    for rotate in [vec![Step::Rotate], vec![Step::Rotate, Step::Gzip]] {
+        let mut steps = vec![full.clone(), part.clone()];
+        for _ in 0..3 {
+            steps.extend(rotate.clone());
+            steps.extend([part.clone(), full.clone(), crash.clone(), full.clone()]);
+        }
+        live(&steps);
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: std::env::var("CASES").map_or(48, |c| c.parse().unwrap()), failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn p1_any_life_and_any_crash_give_each_line_once(steps in prop::collection::vec(step(), 1..60)) {
         live(&steps);

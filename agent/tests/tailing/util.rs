@@ -26,42 +26,42 @@ use wire::Batch;
 
 /// A line as the sink got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    pub pod: String,
-    pub container: String,
-    pub stream: String,
-    pub restart: String,
-    pub level: String,
-    pub ts: i64,
-    pub text: String,
+pub(crate) struct Line {
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    pub(crate) stream: String,
+    pub(crate) restart: String,
+    pub(crate) level: String,
+    pub(crate) ts: i64,
+    pub(crate) text: String,
 }
 
 /// One batch that was taken.
 #[derive(Debug, Clone)]
-pub struct Op {
-    pub lines: Vec<Line>,
-    pub key: Vec<u8>,
-    pub position: Option<Vec<u8>>,
+pub(crate) struct Op {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) position: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
-pub struct Store {
-    pub ops: Vec<Op>,
+pub(crate) struct Store {
+    pub(crate) ops: Vec<Op>,
     /// Batches that no crash takes away.
-    pub durable: usize,
+    pub(crate) durable: usize,
     /// Answers `Full` while set.
-    pub full: bool,
-    pub changed: Rc<Notify>,
+    pub(crate) full: bool,
+    pub(crate) changed: Rc<Notify>,
 }
 
 impl Store {
-    pub fn lines(&self) -> Vec<Line> {
+    pub(crate) fn lines(&self) -> Vec<Line> {
         self.ops.iter().flat_map(|o| o.lines.clone()).collect()
     }
-    pub fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.lines().into_iter().map(|l| l.text).collect()
     }
-    pub fn positions(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn positions(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut all = BTreeMap::new();
         for op in &self.ops {
             match &op.position {
@@ -74,7 +74,7 @@ impl Store {
 }
 
 #[derive(Debug, Clone)]
-pub struct MemSink(pub Rc<RefCell<Store>>);
+pub(crate) struct MemSink(pub(crate) Rc<RefCell<Store>>);
 
 impl Sink for MemSink {
     fn offer(&mut self, batch: &Batch<'_>) -> Result<(), Refused> {
@@ -127,15 +127,15 @@ impl Sink for MemSink {
 }
 
 /// Everything that a test needs.
-pub struct Lab {
-    pub dir: tempfile::TempDir,
-    pub root: PathBuf,
-    pub config: Config,
-    pub store: Rc<RefCell<Store>>,
+pub(crate) struct Lab {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) root: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) store: Rc<RefCell<Store>>,
 }
 
 impl Lab {
-    pub fn new() -> Lab {
+    pub(crate) fn new() -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("pods");
         std::fs::create_dir(&root).unwrap();
@@ -165,12 +165,12 @@ impl Lab {
         }
     }
 
-    pub fn stats(&self) -> Snapshot {
+    pub(crate) fn stats(&self) -> Snapshot {
         self.config.stats.snapshot()
     }
 
     /// Runs the agent beside `body`, and kills it when that is done.
-    pub fn run<T>(&mut self, body: impl AsyncFnOnce(&Lab) -> T) -> T {
+    pub(crate) fn run<T>(&mut self, body: impl AsyncFnOnce(&Lab) -> T) -> T {
         self.config.stats = Arc::new(Stats::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -189,7 +189,7 @@ impl Lab {
     }
 
     /// Waits until a condition holds.
-    pub async fn until(&self, what: &str, condition: impl Fn(&Store, &Snapshot) -> bool) {
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Store, &Snapshot) -> bool) {
         let seen = async {
             while !condition(&self.store.borrow(), &self.stats()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -210,24 +210,24 @@ impl Lab {
     }
 
     /// Waits for the lines in any order, then checks that there are no others.
-    pub async fn expect(&self, want: &[&str]) {
+    pub(crate) async fn expect(&self, want: &[&str]) {
         self.until("lines", |s, _| s.texts().len() >= want.len())
             .await;
         assert_eq!(self.store.borrow().texts(), want);
     }
 
-    pub fn container(&self, pod: &str, container: &str) -> PathBuf {
+    pub(crate) fn container(&self, pod: &str, container: &str) -> PathBuf {
         let dir = self.root.join(pod).join(container);
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }
 
     /// The directory of the pod that most tests use.
-    pub fn web(&self) -> PathBuf {
+    pub(crate) fn web(&self) -> PathBuf {
         self.container("shop_web-5d4f8c7b96-x2x4b_u-1", "nginx")
     }
 
-    pub fn faults(&self) -> &Faults {
+    pub(crate) fn faults(&self) -> &Faults {
         &self.config.faults
     }
 }
@@ -235,7 +235,7 @@ impl Lab {
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 
 /// A record with a time that no other record has.
-pub fn record(stream: &str, tag: &str, text: &str) -> String {
+pub(crate) fn record(stream: &str, tag: &str, text: &str) -> String {
     let n = CLOCK.fetch_add(1, Ordering::Relaxed);
     let (s, ns) = (n / 1_000_000, n % 1_000_000 * 1000);
     format!(
@@ -246,34 +246,34 @@ pub fn record(stream: &str, tag: &str, text: &str) -> String {
 }
 
 /// A container runtime's log file.
-pub struct Writer(pub File);
+pub(crate) struct Writer(pub(crate) File);
 
 impl Writer {
-    pub fn open(path: impl AsRef<Path>) -> Writer {
+    pub(crate) fn open(path: impl AsRef<Path>) -> Writer {
         let options = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .clone();
         Writer(options.open(path).unwrap())
     }
-    pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
-    pub fn out(&mut self, text: &str) {
+    pub(crate) fn out(&mut self, text: &str) {
         self.raw(record("stdout", "F", text));
     }
-    pub fn put(&mut self, stream: &str, tag: &str, text: &str) {
+    pub(crate) fn put(&mut self, stream: &str, tag: &str, text: &str) {
         self.raw(record(stream, tag, text));
     }
 }
 
 /// What kubelet does between two files: rename; the caller reopens.
-pub fn rename(dir: &Path, from: &str, to: &str) {
+pub(crate) fn rename(dir: &Path, from: &str, to: &str) {
     std::fs::rename(dir.join(from), dir.join(to)).unwrap();
 }
 
 /// What kubelet does with an older file: compress to `.tmp`, rename, remove.
-pub fn gzip(dir: &Path, name: &str) {
+pub(crate) fn gzip(dir: &Path, name: &str) {
     let plain = std::fs::read(dir.join(name)).unwrap();
     let tmp = dir.join(format!("{name}.tmp"));
     let mut gz =
