@@ -14,7 +14,7 @@ use super::epoch::{Epoch, Shared};
 use super::sets::Sets;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MERGED_SHARED_RAW_BYTES};
-use crate::segment::{Cell, Chunk, Position, Row, SegmentInput};
+use crate::segment::{Cell, Chunk, Row, SegmentInput};
 
 /// What a segment holds, apart from the labels, which stay in the epoch.
 #[derive(Debug, Default)]
@@ -358,7 +358,7 @@ impl Merged {
         &'a mut self,
         epoch: &'a Epoch,
         written_at: i64,
-        positions: &'a [Position],
+        positions: &'a [u8],
     ) -> SegmentInput<'a> {
         // Sets that no cell refers to stay out of the segment's dictionary.
         let mut number = vec![u32::MAX; self.metas.len()];

@@ -58,7 +58,8 @@ pub(crate) enum Reason {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) epoch: Epoch,
-    pub(crate) positions: Vec<Position>,
+    /// The table as it is written.
+    pub(crate) positions: Vec<u8>,
     pub(crate) reason: Reason,
 }
 

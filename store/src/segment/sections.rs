@@ -385,19 +385,6 @@ pub(super) fn decode_minutes(raw: &[u8], chunks: &[Chunk]) -> Result<Minutes, &'
     Ok(minutes)
 }
 
-/// Encodes the position table: keys and positions, each with a varint length.
-pub(super) fn encode_positions<'a>(
-    positions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    out: &mut Vec<u8>,
-) {
-    for (key, position) in positions {
-        put_varint(out, key.len() as u64);
-        out.extend_from_slice(key);
-        put_varint(out, position.len() as u64);
-        out.extend_from_slice(position);
-    }
-}
-
 /// Decodes the position table.
 pub(super) fn decode_positions(raw: &[u8]) -> Result<Vec<Position>, &'static str> {
     let mut positions = Vec::new();

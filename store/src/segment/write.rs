@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use disk::{Disk, File, Mode, Purpose};
 
-use super::{
-    Cell, Position, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections,
-};
+use super::{Cell, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
 use crate::block::Encoder;
 use crate::head::Sets;
 
@@ -33,8 +31,8 @@ pub(crate) struct SegmentInput<'a> {
     /// Numbers in `sets` of the metadata sets that cells refer to.
     pub(crate) metadata: Vec<u32>,
     pub(crate) blocks: &'a [Arc<[u8]>],
-    /// The complete position table.
-    pub(crate) positions: &'a [Position],
+    /// The complete position table: keys and positions, each with a varint length.
+    pub(crate) positions: &'a [u8],
 }
 
 /// Writes and commits a segment into `dir`; returns its path. `attempt` makes the temporary name unique: a file
@@ -121,8 +119,7 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
             }
             Section::Metadata => sections::encode_sets(input.sets, &input.metadata, &mut raw),
             Section::Positions => {
-                let pairs = input.positions.iter().map(|(k, p)| (&k[..], &p[..]));
-                sections::encode_positions(pairs, &mut raw);
+                raw.extend_from_slice(input.positions);
             }
             Section::Minutes => sections::encode_minutes(input.rows, input.cells, &mut raw),
         }
