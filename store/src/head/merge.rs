@@ -56,6 +56,14 @@ pub(crate) fn merge(epoch: &Epoch, encoder: &mut Encoder) -> io::Result<Merged> 
         rank,
         out: Merged::default(),
     };
+    merger
+        .out
+        .rows
+        .reserve_exact(streams.len() + epoch.rows.len());
+    merger
+        .out
+        .cells
+        .reserve_exact(streams.len() + epoch.cells.len());
     merger.join_shared(&streams)?;
     merger.join_own()?;
     let mut out = merger.out;
