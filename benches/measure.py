@@ -403,10 +403,16 @@ class Bench:
         self.row_rotate(42, 20)
 
     def row_streams(self):
-        """10,000 streams that all write: 100 pods of 50 containers, or, harder, --stream-pods 5000 of one; both outputs."""
+        """10,000 streams that all write, replicas of one service: 100 pods of 50 containers with two outputs. Harder:
+        --stream-pods 5000, a container each; --stream-mixed, the lines of our own workload's fifty services."""
         sys.path.insert(0, HERE)
-        import workload
-        w = workload.World(5)
+        import random, workload
+        w, rng = workload.World(5), random.Random(5)
+
+        def request():
+            return 'level=%s caller=server.go:%d msg="request completed" method=%s path=/api/items/%d status=%d duration=%d.%02dms bytes=%d attempt=1 trace_id=%016x' % (
+                rng.choice(("info", "info", "info", "warn", "error")), rng.randrange(10, 400), rng.choice(("GET", "GET", "POST")), rng.randrange(5000),
+                rng.choice((200, 200, 200, 304, 404, 500)), rng.randrange(90), rng.randrange(100), rng.randrange(60000), rng.getrandbits(64))
         root = self.dir("streams")
         pods, each = self.a.stream_pods, max(1, 5000 // self.a.stream_pods)
         dirs = []
@@ -425,7 +431,7 @@ class Bench:
                 stamp = "%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)), frac)
                 text = ""
                 for out in ("stdout", "stderr"):
-                    msg = w.line(i % 50, s)
+                    msg = w.line(i % 50, s) if self.a.stream_mixed else request()
                     raw, lines = raw + len(msg) + 1, lines + 1
                     text += "%s %s F %s\n" % (stamp, out, msg)
                 with open(os.path.join(d, "0.log"), "a") as f:
@@ -493,6 +499,7 @@ def main():
     ap.add_argument("--divide", type=int, default=10)
     ap.add_argument("--stream-rounds", type=int, default=40)
     ap.add_argument("--stream-pods", type=int, default=100)
+    ap.add_argument("--stream-mixed", action="store_true")
     ap.add_argument("--smaps", help="with row streams: keep /proc/PID/smaps in this file")
     ap.add_argument("--rows", default=",".join(ROWS))
     ap.add_argument("--check", default="", help="kinds of rows that may fail this run: memory, bytes, cpu, time")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::{Disk, File, Mode, Purpose};
-use wire::LabelSet;
+use wire::{LabelSet, Labels};
 
 use super::{
     Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary,
@@ -97,11 +97,30 @@ impl Reader {
     /// [`SegmentError`].
     pub fn streams(&self) -> Result<Vec<LabelSet>, SegmentError> {
         let mut sets = Vec::new();
-        self.section(Section::Streams, |raw| {
-            sets = sections::decode_sets(raw, self.summary.streams as usize)?;
-            Ok(())
+        self.each_stream(&mut |labels| match labels {
+            Some(labels) => sets.push(labels.to_owned()),
+            None => sets.clear(),
         })?;
         Ok(sets)
+    }
+
+    /// The same one at a time. `None` says that what came before is to be forgotten: it was from a damaged copy.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn each_stream(
+        &self,
+        each: &mut dyn FnMut(Option<Labels<'_>>),
+    ) -> Result<(), SegmentError> {
+        self.section(Section::Streams, |raw| {
+            each(None);
+            let count = sections::decode_sets(raw, &mut |labels| each(Some(labels)))?;
+            if count == self.summary.streams as usize {
+                Ok(())
+            } else {
+                Err("count of label sets")
+            }
+        })
     }
 
     /// Chunk rows, sorted by stream and then in order of arrival.
@@ -124,7 +143,8 @@ impl Reader {
     pub fn metadata(&self) -> Result<Vec<LabelSet>, SegmentError> {
         let mut sets = Vec::new();
         self.section(Section::Metadata, |raw| {
-            sets = sections::decode_all_sets(raw)?;
+            sets.clear();
+            sections::decode_sets(raw, &mut |set| sets.push(set.to_owned()))?;
             Ok(())
         })?;
         Ok(sets)
