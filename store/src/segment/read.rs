@@ -12,6 +12,15 @@ use super::{
 };
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
+/// One of the two copies of summary and sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Copy {
+    /// The one before the blocks.
+    Start,
+    /// The one behind them.
+    End,
+}
+
 /// An open segment. Holds the file and its summary, nothing else.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -20,6 +29,8 @@ pub struct Reader {
     len: u64,
     summary: Summary,
     other: Option<Summary>,
+    /// Which copy `summary` is.
+    from_end: bool,
 }
 
 impl Reader {
@@ -54,6 +65,7 @@ impl Reader {
             }
         }
         let [last, first] = copies.map(|copy| copy.and_then(Result::ok));
+        let from_end = last.is_some();
         let (summary, other) = match (last, first) {
             (Some(last), first) => (last, first),
             (None, Some(first)) => (first, None),
@@ -70,7 +82,26 @@ impl Reader {
             len,
             summary,
             other,
+            from_end,
         })
+    }
+
+    /// The copies of summary and sections that there are, each as a reader without the other one to fall back on.
+    pub(super) fn copies(&self) -> Vec<(Copy, Reader)> {
+        let of = |summary: &Summary, from_end| {
+            let copy = if from_end { Copy::End } else { Copy::Start };
+            let reader = Reader {
+                summary: summary.clone(),
+                other: None,
+                from_end,
+                ..self.clone()
+            };
+            (copy, reader)
+        };
+        let other = self.other.iter().map(|o| of(o, !self.from_end));
+        std::iter::once(of(&self.summary, self.from_end))
+            .chain(other)
+            .collect()
     }
 
     /// What the segment says of itself.
