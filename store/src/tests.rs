@@ -468,6 +468,72 @@ fn a_directory_has_one_store() {
     open(&disk);
 }
 
+#[test]
+fn what_is_accepted_while_the_store_closes_is_kept() {
+    for round in 0..20 {
+        let disk = SimDisk::new(round);
+        let store = open(&disk);
+        let begun = std::sync::Barrier::new(3);
+        let model = std::thread::scope(|scope| {
+            let appending = [0, 1].map(|stream| {
+                let (store, begun) = (store.clone(), &begun);
+                scope.spawn(move || {
+                    let mut model = Model::new();
+                    begun.wait();
+                    for ts in 0.. {
+                        let entries = [(stream, ts, noise(ts as u64, 30), 0)];
+                        match append(&store, &entries, 1) {
+                            Ok(()) => model_add(&mut model, &entries),
+                            Err(AppendError::Full) => std::thread::yield_now(),
+                            Err(AppendError::Unavailable(why)) => {
+                                assert_eq!(why, "the store is closing");
+                                return model;
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    model
+                })
+            });
+            begun.wait();
+            store.close().unwrap();
+            let mut model = Model::new();
+            for accepted in appending {
+                model.append(&mut accepted.join().unwrap());
+            }
+            model
+        });
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(read(&store, &disk), sorted(model));
+    }
+}
+
+#[test]
+fn a_store_dropped_without_close_ends_like_a_kill() {
+    let disk = SimDisk::new(1);
+    let mut model = Model::new();
+    let store = open(&disk);
+    let flushed = many(10, 2, 50);
+    append_all(&store, &flushed, 1);
+    model_add(&mut model, &flushed);
+    store.flush().unwrap();
+    append_all(&store, &many(20, 2, 50), 2);
+    let clone = store.clone();
+    let inner = Arc::downgrade(&store.inner);
+    drop(store);
+    let second = Store::open(options(Arc::new(disk.clone())));
+    assert!(
+        matches!(second, Err(OpenError::InUse { .. })),
+        "a clone is left"
+    );
+    drop(clone);
+    assert!(inner.upgrade().is_none(), "the flush thread has ended");
+    let store = open(&disk);
+    assert_eq!(read(&store, &disk), sorted(model));
+    assert_eq!(store.positions()[0].1, 1u64.to_le_bytes());
+}
+
 fn filled(disk: &SimDisk, segments: u64) -> Model {
     let store = open(disk);
     let mut model = Model::new();
