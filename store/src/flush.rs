@@ -103,8 +103,14 @@ fn write(inner: &Inner, frozen: &Frozen) -> std::io::Result<SegmentEntry> {
         segment::write(&*inner.disk, &inner.segments, attempt, &input, &mut encoder)?
     };
     let reader = Reader::open(&*inner.disk, &path).map_err(std::io::Error::other)?;
+    // The index is a cache and never synced. Written here, its bytes go out with the directory's journal commit; written
+    // after it, they would cost a commit of their own: two more device flushes. A power cut in between leaves an index
+    // that is ahead, which the next start corrects.
     if let Some(sink) = inner.sink.get() {
-        sink.committed(&reader);
+        sink.renamed(&reader);
     }
+    // An error here leaves a renamed file whose name may not survive a power cut. Writing it again under the same
+    // name is right in both cases: the content is the same.
+    inner.disk.sync_dir(&inner.segments)?;
     Ok(SegmentEntry::of(&reader))
 }

@@ -5,7 +5,7 @@
 //! - Streams, metadata sets, blocks and their rows form an **epoch**: what one segment will hold. A flush freezes the
 //!   whole epoch (everything sealed), and a new one begins; the frozen one is shared with the flush thread and seen
 //!   by queries until its segment is.
-//! - An epoch is frozen when it uses 13/16 of the pool's rest (with the nursery: three quarters of the whole and more). With a frozen one in the way and the pool
+//! - An epoch is frozen when it uses 15/16 of the pool's rest. With a frozen one in the way and the pool
 //!   used up, batches are refused: back-pressure. The pool is exceeded by at most one sealed nursery.
 //! - Sealing needs buffers beside the pool: the largest block's columns, and zstd's context (about 1 MiB together).
 
@@ -41,10 +41,14 @@ use nursery::{Nursery, RECORD_BYTES, Record};
 use seal::Sealer;
 pub(crate) use sets::Sets;
 
+/// Share of the pool without its nursery at which an epoch is frozen. Higher makes fewer, larger segments and so fewer
+/// device flushes; what is left, and the nursery, take new entries while the epoch is written.
+const FREEZE_SIXTEENTHS: usize = 15;
+
 /// Why a flush happens; index into [`crate::api::StoreStats::flushes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The pool is three quarters full.
+    /// The pool is nearly full.
     Size,
     /// The oldest entry reached the flush interval.
     Age,
@@ -307,7 +311,7 @@ impl Head {
     /// Makes `needed` bytes free in the nursery. True when an epoch was frozen.
     fn make_room(&mut self, needed: usize) -> Result<bool, AppendError> {
         let broken = |error: io::Error| AppendError::Unavailable(error.to_string());
-        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * 13 {
+        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * FREEZE_SIXTEENTHS {
             return self.freeze(Reason::Size, false).map_err(broken);
         }
         if self.epochs() > self.budget {
@@ -337,7 +341,7 @@ impl Head {
                 break;
             }
         }
-        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * 13 {
+        if self.frozen.is_none() && self.live.memory() >= self.budget / 16 * FREEZE_SIXTEENTHS {
             return self.freeze(Reason::Size, false).map_err(broken);
         }
         Ok(false)

@@ -306,7 +306,7 @@ impl Index {
 }
 
 impl SegmentSink for Index {
-    fn committed(&self, reader: &Reader) {
+    fn renamed(&self, reader: &Reader) {
         let key = SegmentKey::from(&SegmentEntry::of(reader));
         let mut list = SetList::default();
         let read = reader.each_stream(&mut |labels| match labels {

@@ -276,10 +276,10 @@ pub enum SegmentError {
     },
 }
 
-/// Told after a flush is durable and before queries see it; implemented by the index.
+/// Told when a flush has its final name, before that is durable and before queries see it; implemented by the index.
 pub trait SegmentSink: Send + Sync + std::fmt::Debug {
     /// `reader` is the new segment. Must not fail the flush: an index that cannot take it heals itself later.
-    fn committed(&self, reader: &Reader);
+    fn renamed(&self, reader: &Reader);
 }
 
 /// File name of a segment.

@@ -35,8 +35,8 @@ pub(crate) struct SegmentInput<'a> {
     pub(crate) positions: &'a [u8],
 }
 
-/// Writes and commits a segment into `dir`; returns its path. `attempt` makes the temporary name unique: a file
-/// whose sync failed is never written or synced again.
+/// Writes a segment into `dir` under its final name; returns its path. It is committed once the caller has synced the
+/// directory. `attempt` makes the temporary name unique: a file whose sync failed is never written or synced again.
 ///
 /// # Errors
 /// As the disk's. Nothing is committed then, and the temporary file is gone or will be removed at the next start.
@@ -56,9 +56,6 @@ pub(crate) fn write(
         let _ = disk.remove(&temporary);
         return Err(error);
     }
-    // An error here leaves a renamed file whose name may not survive a power cut. Writing it again under the same
-    // name is right in both cases: the content is the same.
-    disk.sync_dir(dir)?;
     Ok(path)
 }
 

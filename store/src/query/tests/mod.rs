@@ -284,7 +284,7 @@ impl Fixture {
         let mut encoder = Encoder::new(1).unwrap();
         let path = write(&*self.disk, &folder, 0, &input, &mut encoder).unwrap();
         let reader = Reader::open(&*self.disk, &path).unwrap();
-        segment::SegmentSink::committed(&self.index, &reader);
+        segment::SegmentSink::renamed(&self.index, &reader);
         self.segments.push(SegmentEntry::of(&reader));
         self.sealed.clear();
         self.sequence += 1;
