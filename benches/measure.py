@@ -13,6 +13,8 @@ Results go to stdout and, with --out FILE, to a JSON file with machine, kernel a
 import argparse, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 
+import loopfs
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL = '{namespace=~".+"}'
 # name: (limit, unit, kind); a row may give several of these
@@ -35,15 +37,15 @@ class Node:
     def __init__(self, a, root, data, extra=(), config=None):
         self.a, self.data = a, data
         os.makedirs(data, exist_ok=True)
+        # Beside the tree, not beside the data: that may be a device whose writes are counted.
+        base = os.path.join(a.tmp, "node-%d" % time.monotonic_ns())
         args = [a.bin, "run", "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
         if config:
-            path = data.rstrip("/") + ".yaml"
+            path = base + ".yaml"
             with open(path, "w") as f:
                 f.write(config)
             args += ["--config", path]
-        self.log = open(data.rstrip("/") + ".log", "ab+")
-        self.log.seek(0, 2)
-        mark = self.log.tell()
+        self.log = open(base + ".log", "ab")
         self.t0 = time.monotonic()
         self.p = subprocess.Popen(args, stderr=self.log, stdout=subprocess.DEVNULL)
         self.addr = None
@@ -51,7 +53,6 @@ class Node:
             if self.p.poll() is not None:
                 raise SystemExit("drupelet ended with %s; see %s" % (self.p.returncode, self.log.name))
             with open(self.log.name, "rb") as f:
-                f.seek(mark)
                 for line in f.read().decode("utf-8", "replace").split("\n"):
                     if " addr=" in line and "listening" in line:
                         self.addr = line.split(" addr=")[1].split()[0].strip('"')
@@ -115,6 +116,7 @@ class Node:
     def stop(self):
         self.p.send_signal(signal.SIGTERM)
         code = self.p.wait(30)
+        self.log.close()
         if code:
             raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
 
@@ -236,36 +238,33 @@ class Bench:
     def row_device(self):
         """Durations divided, rates multiplied by --divide (10: two hours at 50 lines/s become 12 min at 500)."""
         f = self.a.divide
-        img, mnt = os.path.join(self.tmp, "dev.img"), os.path.join(self.tmp, "mnt")
-        os.makedirs(mnt, exist_ok=True)
-        with open(img, "wb") as h:
-            h.truncate(2 << 30)
-        run = lambda *c: subprocess.run(c, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", img)
-        loop = run("losetup", "--find", "--show", img)
-        run("mount", "-o", "noatime", loop, mnt)
+        mnt, loop, _ = loopfs.up(2048)
+        sync = lambda: subprocess.run(["sync", "-f", mnt], check=True)
         try:
             root = self.dir("device")
             os.makedirs(root + "/var/log/pods")
             n = Node(self.a, root, mnt + "/data", config="flush_interval: %ds\n" % (1800 // f))
-            run("sync", "-f", mnt)
-            stat = lambda: [int(x) for x in open("/sys/block/%s/stat" % os.path.basename(loop)).read().split()]
+            sync()
+
+            def stat():
+                with open("/sys/block/%s/stat" % os.path.basename(loop)) as h:
+                    return [int(x) for x in h.read().split()]
+
             secs = self.a.device_secs
             s0 = stat()
             g = self.gen("live", "--root", root, "--rate", 50 * f, "--secs", secs)
             g.wait()
             time.sleep(1)
             raw = n.metric("drupelet_store_bytes_total")
+            flushes = stat()[15] - s0[15]
             n.stop()
-            run("sync", "-f", mnt)
+            sync()
             s1 = stat()
-            note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw, stop included" % (f, f, secs, 50 * f, raw / 1e6)
-            self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note)
-            self.put("flushes_per_hour", (s1[15] - s0[15]) * 3600 / (secs * f), note)
+            note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw" % (f, f, secs, 50 * f, raw / 1e6)
+            self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note + ", what the stop writes included")
+            self.put("flushes_per_hour", flushes * 3600 / (secs * f), note + ", %d in all" % flushes)
         finally:
-            run("umount", mnt)
-            run("losetup", "-d", loop)
-            os.remove(img)
+            loopfs.down(mnt)
 
     def row_queryable(self):
         root = self.dir("queryable")

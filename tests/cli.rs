@@ -483,3 +483,16 @@ fn the_demo_answers_and_cleans_up() {
     assert_eq!(running.wait(), 0);
     assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 }
+
+#[test]
+fn the_configuration_document_shows_every_key() {
+    let printed = finish(drupelet(&["check"]).env("NODE_NAME", "pi-1"));
+    assert_eq!(printed.code, 0, "{printed:#?}");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    assert!(
+        document.contains(&format!("```yaml\n{}```\n", printed.stdout)),
+        "docs/CONFIGURATION.md does not hold what `drupelet check` prints:\n{}",
+        printed.stdout
+    );
+}

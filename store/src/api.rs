@@ -218,8 +218,9 @@ impl Store {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError> {
-        query::label_names(&*self.inner, matchers, start, end)
+        query::label_names(&*self.inner, matchers, (start, end), cancel)
     }
     /// Values of one label, sorted. Blocks.
     ///
@@ -231,8 +232,9 @@ impl Store {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError> {
-        query::label_values(&*self.inner, name, matchers, start, end)
+        query::label_values(&*self.inner, name, matchers, (start, end), cancel)
     }
     /// Streams that match any of the matcher groups (no group: all) with a chunk touching the range. Blocks.
     ///
@@ -243,7 +245,8 @@ impl Store {
         groups: &[Vec<Matcher>],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<LabelSet>, EvalError> {
-        query::series(&*self.inner, groups, start, end)
+        query::series(&*self.inner, groups, (start, end), cancel)
     }
 }

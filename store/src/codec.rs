@@ -58,7 +58,23 @@ impl<'a> Cursor<'a> {
         Some(head)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Option<u64> {
+        // Most are one byte or two.
+        match *self.rest {
+            [a @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Some(u64::from(a))
+            }
+            [a, b @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Some(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut n = 0u64;
         let mut shift = 0;
         loop {

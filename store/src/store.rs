@@ -50,7 +50,9 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) head: Head,
-    /// No more appends; the flush thread ends.
+    /// No more appends: the last flush is under way, or over.
+    closing: bool,
+    /// The flush thread ends.
     pub(crate) closed: bool,
     /// Somebody waits for a flush: no pause before the next try.
     pub(crate) hurry: bool,
@@ -186,6 +188,7 @@ impl Store {
             damage: Damage::default(),
             state: Mutex::new(State {
                 head: head.map_err(io("allocate the head of", &dir))?,
+                closing: false,
                 closed: false,
                 hurry: false,
                 failure: None,
@@ -227,8 +230,8 @@ impl Store {
     /// See [`AppendError`].
     pub fn append(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
         let mut state = self.inner.lock();
-        if state.closed {
-            return Err(AppendError::Unavailable("the store is closed".into()));
+        if state.closing {
+            return Err(AppendError::Unavailable("the store is closing".into()));
         }
         // The thread waits for the age of the oldest entry: it has to hear of a first one.
         let first = state.head.oldest().is_none();
@@ -251,7 +254,7 @@ impl Store {
         }
     }
 
-    /// Completes when an append is worth another try.
+    /// Completes when an append is worth another try: never again once the store is closing.
     pub async fn room(&self) {
         loop {
             let notified = self.inner.room.notified();
@@ -260,7 +263,7 @@ impl Store {
             notified.as_mut().enable();
             {
                 let mut state = self.inner.lock();
-                if !state.refused || state.head.frozen().is_none() {
+                if !state.closing && (!state.refused || state.head.frozen().is_none()) {
                     state.refused = false;
                     return;
                 }
@@ -312,11 +315,13 @@ impl Store {
         }
     }
 
-    /// Flushes, stops background work and releases the lock.
+    /// Refuses appends from now on, flushes, stops background work and releases the lock.
     ///
     /// # Errors
     /// As [`Store::flush`].
     pub fn close(&self) -> std::io::Result<()> {
+        // Before the flush: what is accepted is flushed.
+        self.inner.lock().closing = true;
         let flushed = self.flush_for(Reason::Shutdown);
         self.owner.stop();
         flushed

@@ -189,7 +189,17 @@ impl Scan {
 }
 
 /// Everything that a query would see: segments, then the head.
+/// What queries see; every segment is whole.
 fn read(store: &Store, disk: &dyn Disk) -> Model {
+    for segment in store.segments() {
+        let report = segment::verify(disk, &segment_path(segment.sequence)).unwrap();
+        assert_eq!(report.damage, [""; 0]);
+    }
+    read_damaged(store, disk)
+}
+
+/// What queries see, also where one copy of something is damaged.
+fn read_damaged(store: &Store, disk: &dyn Disk) -> Model {
     let mut scan = Scan {
         decoder: Decoder::new().unwrap(),
         model: Model::new(),
@@ -209,14 +219,7 @@ fn read(store: &Store, disk: &dyn Disk) -> Model {
         })
         .unwrap();
     for entry in &snapshot.segments {
-        let path = Path::new(DIR)
-            .join(segment::DIR)
-            .join(segment::file_name(entry.sequence));
-        let reader = Reader::open(disk, &path).unwrap();
-        assert_eq!(
-            segment::verify(disk, &path).unwrap().damage,
-            Vec::<String>::new()
-        );
+        let reader = Reader::open(disk, &segment_path(entry.sequence)).unwrap();
         let (streams, chunks) = (reader.streams().unwrap(), reader.chunks().unwrap());
         let (sets, minutes) = (reader.metadata().unwrap(), reader.minutes(&chunks).unwrap());
         assert!(streams.is_sorted_by_key(LabelSet::as_bytes));
@@ -475,6 +478,72 @@ fn a_directory_has_one_store() {
     open(&disk);
 }
 
+#[test]
+fn what_is_accepted_while_the_store_closes_is_kept() {
+    for round in 0..20 {
+        let disk = SimDisk::new(round);
+        let store = open(&disk);
+        let begun = std::sync::Barrier::new(3);
+        let model = std::thread::scope(|scope| {
+            let appending = [0, 1].map(|stream| {
+                let (store, begun) = (store.clone(), &begun);
+                scope.spawn(move || {
+                    let mut model = Model::new();
+                    begun.wait();
+                    for ts in 0.. {
+                        let entries = [(stream, ts, noise(ts as u64, 30), 0)];
+                        match append(&store, &entries, 1) {
+                            Ok(()) => model_add(&mut model, &entries),
+                            Err(AppendError::Full) => std::thread::yield_now(),
+                            Err(AppendError::Unavailable(why)) => {
+                                assert_eq!(why, "the store is closing");
+                                return model;
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    model
+                })
+            });
+            begun.wait();
+            store.close().unwrap();
+            let mut model = Model::new();
+            for accepted in appending {
+                model.append(&mut accepted.join().unwrap());
+            }
+            model
+        });
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(read(&store, &disk), sorted(model));
+    }
+}
+
+#[test]
+fn a_store_dropped_without_close_ends_like_a_kill() {
+    let disk = SimDisk::new(1);
+    let mut model = Model::new();
+    let store = open(&disk);
+    let flushed = many(10, 2, 50);
+    append_all(&store, &flushed, 1);
+    model_add(&mut model, &flushed);
+    store.flush().unwrap();
+    append_all(&store, &many(20, 2, 50), 2);
+    let clone = store.clone();
+    let inner = Arc::downgrade(&store.inner);
+    drop(store);
+    let second = Store::open(options(Arc::new(disk.clone())));
+    assert!(
+        matches!(second, Err(OpenError::InUse { .. })),
+        "a clone is left"
+    );
+    drop(clone);
+    assert!(inner.upgrade().is_none(), "the flush thread has ended");
+    let store = open(&disk);
+    assert_eq!(read(&store, &disk), sorted(model));
+    assert_eq!(store.positions()[0].1, 1u64.to_le_bytes());
+}
+
 fn filled(disk: &SimDisk, segments: u64) -> Model {
     let store = open(disk);
     let mut model = Model::new();
@@ -515,6 +584,10 @@ fn check_damage(at: i64, len: usize, whole: bool) {
         reader.streams().unwrap();
         reader.chunks().unwrap();
         reader.positions().unwrap();
+        let report = segment::verify(&disk, &path).unwrap();
+        let side = if at < 0 { "end)" } else { "start)" };
+        assert!(!report.damage.is_empty(), "damage at {at}");
+        assert!(report.damage.iter().all(|text| text.ends_with(side)));
     }
     let entries = many(10, 5, 50);
     append_all(&store, &entries, 9);
@@ -523,7 +596,7 @@ fn check_damage(at: i64, len: usize, whole: bool) {
     if at < 0 {
         let mut model = model;
         model_add(&mut model, &entries);
-        assert_eq!(read(&store, &disk), sorted(model));
+        assert_eq!(read_damaged(&store, &disk), sorted(model));
     }
 }
 

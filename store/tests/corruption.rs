@@ -1,5 +1,6 @@
 //! P9 in the store: every byte of a segment is damaged in several ways. Reading it gives an error or fewer entries,
 //! never wrong ones, never a panic; damage in one block costs that block, and damage outside the blocks costs nothing.
+//! Verifying reports it in any case.
 
 mod common;
 
@@ -72,6 +73,10 @@ fn left(disk: &SimDisk, path: &Path, truth: &BTreeSet<&Item>, what: &str) -> Opt
 fn p9_any_damaged_byte_costs_at_most_its_block() {
     let (disk, path, items) = sample();
     let whole = disk.contents(&path).expect("the file");
+    assert_eq!(
+        segment::verify(&disk, &path).expect("whole").damage,
+        [""; 0]
+    );
     let truth: BTreeSet<&Item> = items.iter().collect();
     let blocks = blocks(&disk, &path);
     assert!(blocks.len() >= 3, "{blocks:?}");
@@ -86,6 +91,11 @@ fn p9_any_damaged_byte_costs_at_most_its_block() {
                 .find(|(from, to, _)| (*from..*to).contains(&at))
                 .map_or(0, |(.., entries)| *entries);
             let left = left(&disk, &path, &truth, &what);
+            let verified = segment::verify(&disk, &path);
+            assert!(
+                verified.is_err() || verified.is_ok_and(|report| !report.damage.is_empty()),
+                "{what}: not reported"
+            );
             // A damaged version field reads as a newer format: refused as a whole, on purpose.
             assert!(
                 left.is_some_and(|n| n >= items.len() - lost) || is_newer(&disk, &path),

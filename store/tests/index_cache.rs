@@ -62,9 +62,15 @@ fn answers(store: &Store) -> String {
         }
     }
     let matchers = logql::parse_matchers(r#"{name=~"quiet.*"}"#).expect("parses");
-    let names = store.label_names(&matchers, START, END).expect("names");
-    let values = store.label_values("name", &[], START, END).expect("values");
-    let series = store.series(&[matchers], START, END).expect("series");
+    let names = store
+        .label_names(&matchers, START, END, &cancel)
+        .expect("names");
+    let values = store
+        .label_values("name", &[], START, END, &cancel)
+        .expect("values");
+    let series = store
+        .series(&[matchers], START, END, &cancel)
+        .expect("series");
     text.push_str(&format!("{names:?}\n{values:?}\n{series:?}\n"));
     text
 }

@@ -1,7 +1,7 @@
 //! The head: entries accepted, not yet on disk, in a pool of fixed size.
 //!
 //! - Entries arrive in a **nursery** (raw records, a fixed region, a quarter of the pool). When it is full, streams are
-//!   **sealed** into compressed blocks ([`seal`]).
+//!   **sealed** into compressed blocks (module `seal`).
 //! - Streams, metadata sets, blocks and their rows form an **epoch**: what one segment will hold. A flush freezes the
 //!   whole epoch (everything sealed), and a new one begins; the frozen one is shared with the flush thread and seen
 //!   by queries until its segment is.

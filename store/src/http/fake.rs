@@ -62,7 +62,13 @@ impl Backend for Fake {
     fn query(&self, _: &Plan, request: &Request, cancel: &Cancel) -> Found {
         (self.query)(request, cancel)
     }
-    fn label_names(&self, m: &[Matcher], start: i64, end: i64) -> Result<Vec<String>, EvalError> {
+    fn label_names(
+        &self,
+        m: &[Matcher],
+        start: i64,
+        end: i64,
+        _: &Cancel,
+    ) -> Result<Vec<String>, EvalError> {
         if start == end {
             return Ok(vec![]);
         }
@@ -74,6 +80,7 @@ impl Backend for Fake {
         m: &[Matcher],
         start: i64,
         end: i64,
+        _: &Cancel,
     ) -> Result<Vec<String>, EvalError> {
         Ok(vec![format!("{name} {} {start} {end}", m.len())])
     }
@@ -82,6 +89,7 @@ impl Backend for Fake {
         groups: &[Vec<Matcher>],
         start: i64,
         end: i64,
+        _: &Cancel,
     ) -> Result<Vec<LabelSet>, EvalError> {
         let set = [
             ("groups", groups.len() as i64),

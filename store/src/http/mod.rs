@@ -76,6 +76,7 @@ pub trait Backend: Send + Sync + 'static {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError>;
     /// See [`Store::label_values`].
     ///
@@ -87,6 +88,7 @@ pub trait Backend: Send + Sync + 'static {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError>;
     /// See [`Store::series`].
     ///
@@ -97,6 +99,7 @@ pub trait Backend: Send + Sync + 'static {
         groups: &[Vec<Matcher>],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<LabelSet>, EvalError>;
     /// See [`Store::stats`].
     fn stats(&self) -> StoreStats;
@@ -116,8 +119,9 @@ impl Backend for Store {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError> {
-        Store::label_names(self, matchers, start, end)
+        Store::label_names(self, matchers, start, end, cancel)
     }
     fn label_values(
         &self,
@@ -125,16 +129,18 @@ impl Backend for Store {
         matchers: &[Matcher],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<String>, EvalError> {
-        Store::label_values(self, name, matchers, start, end)
+        Store::label_values(self, name, matchers, start, end, cancel)
     }
     fn series(
         &self,
         groups: &[Vec<Matcher>],
         start: i64,
         end: i64,
+        cancel: &Cancel,
     ) -> Result<Vec<LabelSet>, EvalError> {
-        Store::series(self, groups, start, end)
+        Store::series(self, groups, start, end, cancel)
     }
     fn stats(&self) -> StoreStats {
         Store::stats(self)

@@ -106,21 +106,23 @@ fn find(work: Work, backend: &dyn Backend, cancel: &Cancel) -> Result<Found, Eva
             Ok(Found::Query(value, stats, shape))
         }
         Work::Labels(matchers, (start, end)) => backend
-            .label_names(&matchers, start, end)
+            .label_names(&matchers, start, end, cancel)
             .map(Found::Strings),
         Work::Values(name, matchers, (start, end)) => backend
-            .label_values(&name, &matchers, start, end)
+            .label_values(&name, &matchers, start, end, cancel)
             .map(Found::Strings),
-        Work::Series(groups, (start, end)) => {
-            backend.series(&groups, start, end).map(Found::Series)
-        }
+        Work::Series(groups, (start, end)) => backend
+            .series(&groups, start, end, cancel)
+            .map(Found::Series),
         Work::IndexStats {
             matchers,
             bounds,
             entries,
             bytes,
         } => {
-            let streams = backend.series(&[matchers], bounds.0, bounds.1)?.len() as u64;
+            let streams = backend
+                .series(&[matchers], bounds.0, bounds.1, cancel)?
+                .len() as u64;
             // The window of an instant is open at its beginning and closed at its end; the range is the other way round.
             let request = Request::Instant {
                 time: bounds.1.saturating_sub(1),

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use logql::format;
 use logql::pipeline::{Category, OutLabels};
 
 type Owned = Vec<(String, String, Category)>;
@@ -12,7 +12,7 @@ type Owned = Vec<(String, String, Category)>;
 #[derive(Debug)]
 struct Set {
     pairs: Owned,
-    /// `{a="1", b="2"}`: the order of streams in an answer is the order of this text.
+    /// As Loki prints it, `{a="1", b="2"}`: the order of streams in an answer is the order of this text.
     text: String,
 }
 
@@ -108,13 +108,32 @@ fn same(a: &Owned, b: OutLabels<'_>) -> bool {
 }
 
 fn text(labels: &Owned) -> String {
-    let mut out = String::from("{");
-    for (i, (name, value, _)) in labels.iter().enumerate() {
-        if i > 0 {
-            out.push_str(", ");
-        }
-        let _ = write!(out, "{name}={value:?}");
+    format::label_set(labels.iter().map(|(n, v, _)| (n.as_str(), v.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_go_text() {
+        // Go writes a bell as `\a`, a tabulator as `\t`, 0x01 as `\x01`, and quotes names with dots.
+        let mut sets = ["\u{1}", "\t", "z", "\u{7}", "a\"b"].map(|value| {
+            let pairs = vec![("k".to_owned(), value.to_owned(), Category::Stream)];
+            text(&pairs)
+        });
+        sets.sort();
+        assert_eq!(
+            sets,
+            [
+                r#"{k="\a"}"#,
+                r#"{k="\t"}"#,
+                r#"{k="\x01"}"#,
+                r#"{k="a\"b"}"#,
+                r#"{k="z"}"#
+            ]
+        );
+        let dotted = vec![("a.b".to_owned(), "1".to_owned(), Category::Parsed)];
+        assert_eq!(text(&dotted), r#"{"a.b"="1"}"#);
     }
-    out.push('}');
-    out
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use logql::eval::EvalError;
+use logql::format;
 use logql::matcher::Matcher;
 use wire::LabelSet;
 
 use super::View;
 use super::select::{HeadPart, NONE, Selected, Streams};
+use crate::api::Cancel;
 use crate::segment::{SegmentEntry, SegmentError};
 
 /// Bytes that a listing may hold.
@@ -17,13 +19,14 @@ const LISTING_BYTES_MAX: usize = 32 << 20;
 pub(crate) fn label_names(
     view: &dyn View,
     matchers: &[Matcher],
-    start: i64,
-    end: i64,
+    (start, end): (i64, i64),
+    cancel: &Cancel,
 ) -> Result<Vec<String>, EvalError> {
     list(
         view,
         matchers,
         (start, end),
+        cancel,
         |ids| view.index().names(ids),
         |set, out| {
             for (name, _) in set.as_ref().iter() {
@@ -38,13 +41,14 @@ pub(crate) fn label_values(
     view: &dyn View,
     name: &str,
     matchers: &[Matcher],
-    start: i64,
-    end: i64,
+    (start, end): (i64, i64),
+    cancel: &Cancel,
 ) -> Result<Vec<String>, EvalError> {
     list(
         view,
         matchers,
         (start, end),
+        cancel,
         |ids| view.index().values(name, ids),
         |set, out| {
             if let Some(value) = set.as_ref().get(name) {
@@ -65,9 +69,11 @@ fn list(
     view: &dyn View,
     matchers: &[Matcher],
     (start, end): (i64, i64),
+    cancel: &Cancel,
     from_index: impl FnOnce(&[u32]) -> Option<Vec<String>>,
     from_set: impl Fn(&LabelSet, &mut BTreeSet<String>),
 ) -> Result<Vec<String>, EvalError> {
+    cancel.check()?;
     let mut out = BTreeSet::new();
     let mut streams = Streams::new(view.index(), matchers);
     let head = HeadPart::take(view, &mut streams, (start, end), false, LISTING_BYTES_MAX)?;
@@ -75,6 +81,7 @@ fn list(
     let mut ids = BTreeSet::new();
     let mut rest = Vec::new();
     for segment in &head.snapshot.segments {
+        cancel.check()?;
         match (&selected, view.index().segment(segment.into())) {
             (Some(selected), Some(all)) => {
                 ids.extend(
@@ -93,6 +100,7 @@ fn list(
         rest.clone_from(&head.snapshot.segments);
     }
     for segment in rest {
+        cancel.check()?;
         let read = view
             .open(&segment)
             .and_then(|reader| streams.by_reading(&reader));
@@ -120,15 +128,15 @@ fn check(streams: &Streams<'_>) -> Result<(), EvalError> {
 pub(crate) fn series(
     view: &dyn View,
     groups: &[Vec<Matcher>],
-    start: i64,
-    end: i64,
+    (start, end): (i64, i64),
+    cancel: &Cancel,
 ) -> Result<Vec<LabelSet>, EvalError> {
     let all = [Vec::new()];
     let groups = if groups.is_empty() { &all } else { groups };
     let mut found = BTreeMap::new();
     for matchers in groups {
-        for set in matching(view, matchers, start, end)? {
-            found.insert(set.to_string(), set);
+        for set in matching(view, matchers, (start, end), cancel)? {
+            found.insert(format::label_set(set.as_ref().iter()), set);
         }
     }
     Ok(found.into_values().collect())
@@ -137,9 +145,10 @@ pub(crate) fn series(
 fn matching(
     view: &dyn View,
     matchers: &[Matcher],
-    start: i64,
-    end: i64,
+    (start, end): (i64, i64),
+    cancel: &Cancel,
 ) -> Result<Vec<LabelSet>, EvalError> {
+    cancel.check()?;
     let mut streams = Streams::new(view.index(), matchers);
     let head = HeadPart::take(view, &mut streams, (start, end), false, LISTING_BYTES_MAX)?;
     let mut hit: BTreeSet<u32> = BTreeSet::new();
@@ -147,6 +156,7 @@ fn matching(
     let raw = head.snapshot.raw.iter().map(|r| r.stream);
     hit.extend(chunks.chain(raw).map(|s| head.map[s as usize]));
     for segment in &head.snapshot.segments {
+        cancel.check()?;
         let read = if segment.min_ts >= start && segment.max_ts <= end {
             whole(view, segment, &mut streams, &mut hit)
         } else {

@@ -43,23 +43,18 @@ pub(super) fn range(
     let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
         return Ok(Matrix::default());
     };
-    let plain = leaf.pipeline.is_empty() && leaf.needs() != Needs::Value;
-    let blind =
-        !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time() && leaf.needs() == Needs::Count;
+    let fixed_series = leaf.pipeline.only_labels() && leaf.needs() != Needs::Value;
+    let plain = fixed_series && !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time();
     let mut scan = RangeScan {
         span: (first, last),
-        read: if plain || blind {
-            Read::Times
-        } else {
-            Read::Lines
-        },
+        read: if plain { Read::Times } else { Read::Lines },
         minutes: plain && leaf.aligned_to(steps, MINUTE_NS),
         lengths: leaf.needs() == Needs::Bytes,
-        fixed_series: !leaf.pipeline.changes_labels()
-            && (leaf.needs() == Needs::Count || !leaf.pipeline.has_other_stages()),
+        fixed_series,
         filter: column_filter(&leaf.pipeline),
         pipeline: leaf.pipeline.run(),
         buffers: Buffers::new().map_err(storage)?,
+        tables: Minutes::default(),
         sum: Accumulator::new(leaf, steps, max_series, budget.memory),
         cache: Cache::default(),
     };
@@ -88,6 +83,8 @@ struct RangeScan<'p> {
     filter: Option<&'p LineFilter>,
     pipeline: PipelineRun<'p>,
     buffers: Buffers,
+    /// Minute tables of the segment at hand.
+    tables: Minutes,
     sum: Accumulator<'p>,
     cache: Cache,
 }
@@ -95,6 +92,8 @@ struct RangeScan<'p> {
 /// Which series the entries of a stream with certain metadata belong to; `None`: the pipeline drops them.
 #[derive(Debug, Default)]
 struct Cache {
+    /// How often it started anew: numbers of sets hold for one round.
+    round: u32,
     sets: HashMap<LabelSet, u32>,
     series: HashMap<(u32, u32), Option<SeriesId>>,
     bytes: usize,
@@ -106,7 +105,10 @@ impl Cache {
             return *id;
         }
         if self.sets.len() >= CACHED_SETS_MAX {
-            *self = Cache::default();
+            *self = Cache {
+                round: self.round + 1,
+                ..Cache::default()
+            };
         }
         let id = self.sets.len() as u32;
         self.bytes += set.as_bytes().len() + 64;
@@ -139,14 +141,20 @@ impl RangeScan<'_> {
                 .iter()
                 .any(|(i, _)| selected.chunks[*i as usize].cells.is_some())
         {
-            match tables(&selected) {
-                Ok((minutes, sets)) => {
-                    let counted = self.tables(&rows, &selected, &minutes, &sets, streams)?;
-                    rows.retain(|(i, _)| counted.binary_search(i).is_err());
+            let mut tables = std::mem::take(&mut self.tables);
+            let read = selected
+                .reader
+                .minutes_into(&selected.chunks, self.lengths, &mut tables)
+                .and_then(|()| selected.reader.metadata());
+            match read {
+                Ok(sets) => {
+                    self.tables(&rows, &selected, &tables, &sets, streams)?;
+                    rows.retain(|(i, _)| selected.chunks[*i as usize].cells.is_none());
                 }
                 // The columns hold the same truth.
                 Err(e) => view.damage().segment(sequence, e)?,
             }
+            self.tables = tables;
         }
         for block in selected.blocks(sequence, rows) {
             self.block(view, &block, streams, budget)?;
@@ -155,11 +163,17 @@ impl RangeScan<'_> {
     }
 
     fn check(&self, streams: &Streams<'_>, budget: &Budget<'_>) -> Result<(), EvalError> {
-        budget
-            .check(self.sum.memory() + self.cache.bytes + self.buffers.memory() + streams.memory())
+        let tables = self.tables.cells.capacity() * size_of::<Cell>();
+        budget.check(
+            self.sum.memory()
+                + self.cache.bytes
+                + self.buffers.memory()
+                + tables
+                + streams.memory(),
+        )
     }
 
-    /// Adds the rows that have a minute table; gives back their indices.
+    /// Adds the rows that have a minute table.
     fn tables(
         &mut self,
         rows: &[(u32, u32)],
@@ -167,18 +181,16 @@ impl RangeScan<'_> {
         minutes: &Minutes,
         sets: &[LabelSet],
         streams: &Streams<'_>,
-    ) -> Result<Vec<u32>, EvalError> {
+    ) -> Result<(), EvalError> {
         let mut memo = Memo::new(sets.len());
-        let mut counted = Vec::with_capacity(rows.len());
         for &(row, stream) in rows {
             if selected.chunks[row as usize].cells.is_none() {
                 continue;
             }
             memo.start(stream);
             self.cells(minutes.of(row as usize), sets, &mut memo, stream, streams)?;
-            counted.push(row);
         }
-        Ok(counted)
+        Ok(())
     }
 
     fn cells(
@@ -204,14 +216,20 @@ impl RangeScan<'_> {
         Ok(())
     }
 
-    /// The series of a stream's entries with this metadata, when the line plays no part.
+    /// The series of a stream's entries with this metadata, when the line plays no part. `number` keeps the number
+    /// of the metadata set.
     fn series(
         &mut self,
         stream: u32,
         set: &LabelSet,
+        number: &mut SetNumber,
         streams: &Streams<'_>,
     ) -> Result<Option<SeriesId>, EvalError> {
-        let key = (stream, self.cache.set(set));
+        if number.round != Some(self.cache.round) {
+            number.number = self.cache.set(set);
+            number.round = Some(self.cache.round);
+        }
+        let key = (stream, number.number);
         if let Some(series) = self.cache.series.get(&key) {
             return Ok(*series);
         }
@@ -392,7 +410,8 @@ impl RangeScan<'_> {
         if let Some(known) = memo.get(id) {
             return Ok(known);
         }
-        let series = self.series(stream, &sets[id as usize], streams)?;
+        let number = &mut memo.numbers[id as usize];
+        let series = self.series(stream, &sets[id as usize], number, streams)?;
         memo.put(id, series);
         Ok(series)
     }
@@ -459,13 +478,16 @@ impl RangeScan<'_> {
     }
 }
 
-fn tables(selected: &Selected) -> Result<(Minutes, Vec<LabelSet>), SegmentError> {
-    let minutes = selected.reader.minutes(&selected.chunks)?;
-    Ok((minutes, selected.reader.metadata()?))
+/// The number that a [`Cache`] gave a metadata set, and in which of its rounds.
+#[derive(Debug, Clone, Copy, Default)]
+struct SetNumber {
+    round: Option<u32>,
+    number: u32,
 }
 
 /// Series by metadata id, for the stream at hand: an array look-up an entry.
 struct Memo {
+    numbers: Vec<SetNumber>,
     stream: Option<u32>,
     round: u32,
     known: Vec<(u32, Option<SeriesId>)>,
@@ -474,6 +496,7 @@ struct Memo {
 impl Memo {
     fn new(sets: usize) -> Memo {
         Memo {
+            numbers: vec![SetNumber::default(); sets],
             stream: None,
             round: 0,
             known: vec![(0, None); sets],

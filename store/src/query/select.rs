@@ -11,7 +11,7 @@ use super::View;
 use super::block::{Block, Place, Row};
 use crate::head;
 use crate::index::Index;
-use crate::segment::{Chunk, Reader, SegmentEntry, SegmentError};
+use crate::segment::{Chunk, Reader, SegmentEntry, SegmentError, Unpacker};
 
 /// "Not selected" in a map from ordinals to streams.
 pub(super) const NONE: u32 = u32::MAX;
@@ -24,10 +24,13 @@ pub(super) struct Streams<'q> {
     index: &'q Index,
     /// Ids in the index; `None` when it is not usable.
     selected: Option<Vec<u32>>,
-    by_index_id: HashMap<u32, u32>,
+    /// Their numbers, [`NONE`] as long as no segment had them.
+    numbers: Vec<u32>,
     by_labels: HashMap<Rc<LabelSet>, u32>,
     sets: Vec<Rc<LabelSet>>,
     bytes: usize,
+    /// For the sections of all segments of the query.
+    unpacker: Unpacker,
 }
 
 impl<'q> Streams<'q> {
@@ -37,11 +40,12 @@ impl<'q> Streams<'q> {
         Streams {
             matchers,
             index,
-            bytes: selected.as_ref().map_or(0, |s| s.capacity() * 4),
+            bytes: selected.as_ref().map_or(0, |s| s.capacity() * 8),
+            numbers: vec![NONE; selected.as_ref().map_or(0, Vec::len)],
             selected,
-            by_index_id: HashMap::new(),
             by_labels: HashMap::new(),
             sets: Vec::new(),
+            unpacker: Unpacker::default(),
         }
     }
 
@@ -93,17 +97,14 @@ impl<'q> Streams<'q> {
     fn map_ids(&mut self, selected: &[u32], segment: &SegmentEntry) -> Option<Vec<u32>> {
         let mut ids = self.index.segment(segment.into())?;
         for id in &mut ids {
-            *id = match self.by_index_id.get(id) {
-                Some(number) => *number,
-                None => {
-                    let number = match selected.binary_search(id) {
-                        Ok(_) => self.intern(&self.index.labels(*id)?),
-                        Err(_) => NONE,
-                    };
-                    self.by_index_id.insert(*id, number);
-                    self.bytes += 16;
+            *id = match selected.binary_search(id) {
+                Ok(at) if self.numbers[at] == NONE => {
+                    let number = self.intern(&self.index.labels(*id)?);
+                    self.numbers[at] = number;
                     number
                 }
+                Ok(at) => self.numbers[at],
+                Err(_) => NONE,
             };
         }
         Some(ids)
@@ -141,7 +142,7 @@ impl Selected {
         if known.as_ref().is_some_and(|m| m.iter().all(|s| *s == NONE)) {
             return Ok(None);
         }
-        let reader = view.open(segment)?;
+        let reader = view.open(segment)?.sharing(&streams.unpacker);
         let map = match known {
             Some(map) if map.len() == reader.summary().streams as usize => map,
             _ => streams.by_reading(&reader)?,

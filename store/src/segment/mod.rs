@@ -21,7 +21,7 @@ mod tests;
 mod verify;
 mod write;
 
-pub use read::Reader;
+pub use read::{Reader, Unpacker};
 pub use verify::{Report, verify};
 pub(crate) use write::{SegmentInput, write};
 

@@ -1,18 +1,43 @@
 //! Reading a segment, section by section.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use disk::{Disk, File, Mode, Purpose};
 use wire::{LabelSet, Labels};
 
 use super::{
-    Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SegmentError, Summary,
-    sections,
+    Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SectionPlace,
+    SegmentError, Summary, sections,
 };
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
-/// An open segment. Holds the file and its summary, nothing else.
+/// One of the two copies of summary and sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Copy {
+    /// The one before the blocks.
+    Start,
+    /// The one behind them.
+    End,
+}
+
+/// Bytes of a buffer that an [`Unpacker`] keeps from one section to the next.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Decompression context and buffers for sections. Clones share them, and readers that are given a clone
+/// ([`Reader::sharing`]) too: a context is some 100 KiB, and costs more to make than most sections to unpack. Nothing
+/// is allocated before the first section.
+#[derive(Debug, Clone, Default)]
+pub struct Unpacker(Arc<Mutex<Unpacking>>);
+
+#[derive(Debug, Default)]
+struct Unpacking {
+    decoder: Option<Decoder>,
+    stored: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+/// An open segment. Holds the file, its summary, and what it unpacks sections with.
 #[derive(Debug, Clone)]
 pub struct Reader {
     file: Arc<dyn File>,
@@ -20,6 +45,9 @@ pub struct Reader {
     len: u64,
     summary: Summary,
     other: Option<Summary>,
+    /// Which copy `summary` is.
+    from_end: bool,
+    unpacker: Unpacker,
 }
 
 impl Reader {
@@ -54,6 +82,7 @@ impl Reader {
             }
         }
         let [last, first] = copies.map(|copy| copy.and_then(Result::ok));
+        let from_end = last.is_some();
         let (summary, other) = match (last, first) {
             (Some(last), first) => (last, first),
             (None, Some(first)) => (first, None),
@@ -70,7 +99,36 @@ impl Reader {
             len,
             summary,
             other,
+            from_end,
+            unpacker: Unpacker::default(),
         })
+    }
+
+    /// The same, with context and buffers of others.
+    #[must_use]
+    pub fn sharing(self, unpacker: &Unpacker) -> Reader {
+        Reader {
+            unpacker: unpacker.clone(),
+            ..self
+        }
+    }
+
+    /// The copies of summary and sections that there are, each as a reader without the other one to fall back on.
+    pub(super) fn copies(&self) -> Vec<(Copy, Reader)> {
+        let of = |summary: &Summary, from_end| {
+            let copy = if from_end { Copy::End } else { Copy::Start };
+            let reader = Reader {
+                summary: summary.clone(),
+                other: None,
+                from_end,
+                ..self.clone()
+            };
+            (copy, reader)
+        };
+        let other = self.other.iter().map(|o| of(o, !self.from_end));
+        std::iter::once(of(&self.summary, self.from_end))
+            .chain(other)
+            .collect()
     }
 
     /// What the segment says of itself.
@@ -157,11 +215,23 @@ impl Reader {
     /// [`SegmentError`].
     pub fn minutes(&self, chunks: &[Chunk]) -> Result<Minutes, SegmentError> {
         let mut minutes = Minutes::default();
-        self.section(Section::Minutes, |raw| {
-            minutes = sections::decode_minutes(raw, chunks)?;
-            Ok(())
-        })?;
+        self.minutes_into(chunks, true, &mut minutes)?;
         Ok(minutes)
+    }
+
+    /// As [`Reader::minutes`], replacing `out`; [`Cell::bytes`](super::Cell::bytes) is 0 unless `bytes`.
+    ///
+    /// # Errors
+    /// [`SegmentError`]; `out` is then of no use.
+    pub(crate) fn minutes_into(
+        &self,
+        chunks: &[Chunk],
+        bytes: bool,
+        out: &mut Minutes,
+    ) -> Result<(), SegmentError> {
+        self.section(Section::Minutes, |raw| {
+            sections::decode_minutes(raw, chunks, bytes, out)
+        })
     }
 
     /// The position table of all sources (key, position); empty when [`Summary::has_positions`] is false.
@@ -234,10 +304,18 @@ impl Reader {
         mut decode: impl FnMut(&[u8]) -> Result<(), &'static str>,
     ) -> Result<(), SegmentError> {
         let mut failure = "missing";
+        // A panic while it was held leaves buffers that are cleared before use.
+        let unpacking = self.unpacker.0.lock();
+        let mut unpacking = unpacking.unwrap_or_else(PoisonError::into_inner);
         for summary in std::iter::once(&self.summary).chain(&self.other) {
-            match self.section_copy(summary, section)? {
-                Ok(raw) => match decode(&raw) {
-                    Ok(()) => return Ok(()),
+            let place = summary.sections[section as usize];
+            match self.section_copy(place, &mut unpacking)? {
+                Ok(()) => match decode(&unpacking.raw) {
+                    Ok(()) => {
+                        unpacking.stored.shrink_to(KEPT_BYTES_MAX);
+                        unpacking.raw.shrink_to(KEPT_BYTES_MAX);
+                        return Ok(());
+                    }
                     Err(what) => failure = what,
                 },
                 Err(what) => failure = what,
@@ -246,25 +324,31 @@ impl Reader {
         Err(self.damaged(&format!("{section:?} section: {failure}")))
     }
 
+    /// Leaves the unpacked section in `raw`.
     fn section_copy(
         &self,
-        summary: &Summary,
-        section: Section,
-    ) -> Result<Result<Vec<u8>, &'static str>, SegmentError> {
-        let place = summary.sections[section as usize];
+        place: SectionPlace,
+        Unpacking {
+            decoder,
+            stored,
+            raw,
+        }: &mut Unpacking,
+    ) -> Result<Result<(), &'static str>, SegmentError> {
+        raw.clear();
         if place.len == 0 {
-            return Ok(Ok(Vec::new()));
+            return Ok(Ok(()));
         }
-        let mut stored = vec![0; place.len as usize];
-        self.read(&mut stored, place.offset)?;
-        if checksum(&stored) != place.checksum {
+        stored.clear();
+        stored.resize(place.len as usize, 0);
+        self.read(stored, place.offset)?;
+        if checksum(stored) != place.checksum {
             return Ok(Err("checksum"));
         }
-        let mut decoder = Decoder::new().map_err(|source| self.io(source))?;
-        let mut raw = Vec::new();
-        Ok(decoder
-            .unpack(&stored, SECTION_BYTES_MAX, &mut raw)
-            .map(|()| raw))
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(Decoder::new().map_err(|source| self.io(source))?),
+        };
+        Ok(decoder.unpack(stored, SECTION_BYTES_MAX, raw))
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), SegmentError> {

@@ -340,8 +340,13 @@ pub(super) fn encode_minutes(rows: &[Row], cells: &[Cell], out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes the minute tables of all chunks.
-pub(super) fn decode_minutes(raw: &[u8], chunks: &[Chunk]) -> Result<Minutes, &'static str> {
+/// Decodes the minute tables of all chunks into `minutes` (replaced); without their bytes unless `bytes`.
+pub(super) fn decode_minutes(
+    raw: &[u8],
+    chunks: &[Chunk],
+    bytes: bool,
+    minutes: &mut Minutes,
+) -> Result<(), &'static str> {
     let total: u64 = chunks.iter().map(|c| u64::from(c.cells.unwrap_or(0))).sum();
     // Four columns of a byte at least.
     if total.saturating_mul(4) > raw.len() as u64 {
@@ -353,10 +358,10 @@ pub(super) fn decode_minutes(raw: &[u8], chunks: &[Chunk]) -> Result<Minutes, &'
         entries: 0,
         bytes: 0,
     };
-    let mut minutes = Minutes {
-        cells: vec![empty; total as usize],
-        starts: Vec::with_capacity(chunks.len() + 1),
-    };
+    minutes.cells.clear();
+    minutes.cells.resize(total as usize, empty);
+    minutes.starts.clear();
+    minutes.starts.reserve_exact(chunks.len() + 1);
     let mut cursor = Cursor::new(raw);
     let mut at = 0;
     minutes.starts.push(0);
@@ -379,10 +384,12 @@ pub(super) fn decode_minutes(raw: &[u8], chunks: &[Chunk]) -> Result<Minutes, &'
         let entries = cursor.varint().and_then(|n| u32::try_from(n).ok());
         cell.entries = entries.ok_or("cell entries")?;
     }
-    for cell in &mut minutes.cells {
-        cell.bytes = cursor.varint().ok_or("cell bytes")?;
+    if bytes {
+        for cell in &mut minutes.cells {
+            cell.bytes = cursor.varint().ok_or("cell bytes")?;
+        }
     }
-    Ok(minutes)
+    Ok(())
 }
 
 /// Decodes the position table.

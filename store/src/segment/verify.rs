@@ -3,6 +3,7 @@
 use disk::Disk;
 use std::path::Path;
 
+use super::read::Copy;
 use super::{Reader, SegmentError};
 use crate::block::{Column, Decoder, Metadata};
 
@@ -17,32 +18,24 @@ pub struct Report {
     pub damage: Vec<String>,
 }
 
-/// Reads and decodes every section and column of a segment.
+/// Reads and decodes every section, both copies, and every column of a segment.
 ///
 /// # Errors
 /// As [`Reader::open`]; damage behind that is in the report.
 pub fn verify(disk: &dyn Disk, path: &Path) -> Result<Report, SegmentError> {
     let reader = Reader::open(disk, path)?;
     let mut report = Report::default();
-    let note = |report: &mut Report, error: SegmentError| report.damage.push(error.to_string());
-    if let Err(error) = reader.streams() {
-        note(&mut report, error);
-    }
-    if let Err(error) = reader.metadata() {
-        note(&mut report, error);
-    }
-    if let Err(error) = reader.positions() {
-        note(&mut report, error);
-    }
+    check_copies(&reader, &mut report);
     let mut chunks = match reader.chunks() {
         Ok(chunks) => chunks,
         Err(error) => {
-            note(&mut report, error);
+            note(&mut report, &error);
             return Ok(report);
         }
     };
+    // They exist once.
     if let Err(error) = reader.minutes(&chunks) {
-        note(&mut report, error);
+        note(&mut report, &error);
     }
     chunks.sort_by_key(|c| c.block_offset);
     chunks.dedup_by_key(|c| c.block_offset);
@@ -63,10 +56,37 @@ pub fn verify(disk: &dyn Disk, path: &Path) -> Result<Report, SegmentError> {
         });
         match read {
             Ok(entries) => report.entries += u64::from(entries),
-            Err(error) => note(&mut report, error),
+            Err(error) => note(&mut report, &error),
         }
     }
     Ok(report)
+}
+
+fn note(report: &mut Report, error: &SegmentError) {
+    report.damage.push(error.to_string());
+}
+
+/// Queries make do with one good copy; a second fault would then take it away, so each one is told.
+fn check_copies(reader: &Reader, report: &mut Report) {
+    let copies = reader.copies();
+    for (wanted, place) in [(Copy::Start, "start"), (Copy::End, "end")] {
+        let Some((_, copy)) = copies.iter().find(|(which, _)| *which == wanted) else {
+            let path = reader.path().display();
+            let text = format!("`{path}` is damaged: summary (the copy at the {place})");
+            report.damage.push(text);
+            continue;
+        };
+        let checks = [
+            copy.streams().map(drop),
+            copy.chunks().map(drop),
+            copy.metadata().map(drop),
+            copy.positions().map(drop),
+        ];
+        for error in checks.into_iter().filter_map(Result::err) {
+            let text = format!("{error} (the copy at the {place})");
+            report.damage.push(text);
+        }
+    }
 }
 
 fn decode_all(

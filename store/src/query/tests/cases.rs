@@ -90,7 +90,13 @@ fn check_listing(fixture: &Fixture, about: &str) {
         want.sort();
         want.dedup();
         // A chunk that touches the range is enough, so a range inside one gives more streams.
-        let got = series(fixture, std::slice::from_ref(&matchers), start, end).unwrap();
+        let got = series(
+            fixture,
+            std::slice::from_ref(&matchers),
+            (start, end),
+            &hour(),
+        )
+        .unwrap();
         let got: Vec<String> = got.iter().map(ToString::to_string).collect();
         assert!(got.is_sorted(), "{about}: {query}");
         for stream in &want {
@@ -98,14 +104,14 @@ fn check_listing(fixture: &Fixture, about: &str) {
         }
         if end - start > 1_000 * SECOND || want.is_empty() {
             assert_eq!(got, want, "{about}: {query}");
-            let names = label_names(fixture, &matchers, start, end).unwrap();
+            let names = label_names(fixture, &matchers, (start, end), &hour()).unwrap();
             assert_eq!(names.is_empty(), want.is_empty(), "{about}: {query}");
         }
     }
-    let all = |name| label_values(fixture, name, &[], 0, 10_000 * SECOND).unwrap();
+    let all = |name| label_values(fixture, name, &[], (0, 10_000 * SECOND), &hour()).unwrap();
     assert_eq!(all("namespace"), ["infra", "shop"], "{about}");
     assert_eq!(all("zone"), ["a"], "{about}");
-    let names = label_names(fixture, &[], 0, 10_000 * SECOND).unwrap();
+    let names = label_names(fixture, &[], (0, 10_000 * SECOND), &hour()).unwrap();
     assert_eq!(names, ["app", "namespace", "pod", "zone"], "{about}");
 }
 
@@ -282,6 +288,17 @@ fn a_cancelled_or_late_query_stops() {
     let got = run(&fixture, LIMITS, &plan, &request, &cancel);
     assert!(matches!(got, Err(EvalError::Cancelled)));
     let late = Cancel::at(Instant::now());
+    for (cancel, want) in [(&cancel, "Cancelled"), (&late, "Timeout")] {
+        let range = (0, 10_000 * SECOND);
+        let got = [
+            label_names(&fixture, &[], range, cancel).map(drop),
+            label_values(&fixture, "pod", &[], range, cancel).map(drop),
+            series(&fixture, &[], range, cancel).map(drop),
+        ];
+        for got in got {
+            assert_eq!(format!("{:?}", got.unwrap_err()), want);
+        }
+    }
     let got = run(&fixture, LIMITS, &plan, &request, &late);
     assert!(matches!(got, Err(EvalError::Timeout)));
     let plan = logql::parse(SHOP).unwrap();

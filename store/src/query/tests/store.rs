@@ -147,9 +147,9 @@ fn p3_a_store_without_its_index_answers_the_same() {
             check_once(store, 6_000, Direction::Backward),
             count(store, "sum(count_over_time({namespace=\"shop\"}[100h]))").to_bits(),
             count(store, "sum(bytes_over_time({app=\"dns\"} |= \"7\" [100h]))").to_bits(),
-            store.label_names(&matchers, 0, end).unwrap(),
-            store.label_values("pod", &[], 0, end).unwrap(),
-            format!("{:?}", store.series(&[matchers], 0, end).unwrap()),
+            store.label_names(&matchers, 0, end, &hour()).unwrap(),
+            store.label_values("pod", &[], 0, end, &hour()).unwrap(),
+            format!("{:?}", store.series(&[matchers], 0, end, &hour()).unwrap()),
         )
     };
     let before = answers(&store);
