@@ -65,10 +65,11 @@ impl Node {
 
     /// Appends `count` lines of a busy service, ending now, to container `i` of `containers`.
     fn append(&mut self, i: u64, count: u64, outputs: &[&str]) {
+        let pod = i % 100;
         let dir = self.path("pods").join(format!(
-            "ns{}_app-{}-7d9c6b5f4-{i:05x}_{i:08x}-0000-4000-8000-{i:012x}/main",
-            i % 10,
-            i % 400
+            "ns{}_app-{pod}-7d9c6b5f4-{pod:05x}_{pod:08x}-0000-4000-8000-{pod:012x}/worker-{}",
+            pod % 10,
+            i / 100,
         ));
         std::fs::create_dir_all(&dir).expect("mkdir");
         let mut text = String::new();
@@ -220,9 +221,9 @@ fn p5_each_byte_is_written_once_compressed() {
 #[test]
 fn p4_p5_ten_thousand_streams_cost_no_more() {
     let mut node = Node::new();
-    for round in 0..4 {
+    for _ in 0..4 {
         for i in 0..5000 {
-            node.append(i, 4 + round, &["stdout", "stderr"]);
+            node.append(i, 20, &["stdout", "stderr"]);
         }
     }
     let mut appliance = node.start();

@@ -35,7 +35,6 @@ const REPEAT: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Debug)]
 struct Pod {
     name: Rc<PodName>,
-    dir: PathBuf,
     wd: Option<WatchDescriptor>,
     containers: Vec<usize>,
 }
@@ -44,7 +43,6 @@ struct Pod {
 struct Container {
     pod: Rc<str>,
     name: Rc<str>,
-    dir: PathBuf,
     wd: Option<WatchDescriptor>,
     /// Directories that links lead to (Docker), with their watches.
     targets: Vec<(PathBuf, Option<WatchDescriptor>)>,
@@ -343,7 +341,6 @@ impl World {
         };
         let pod = self.pods.entry(key.clone()).or_insert_with(|| Pod {
             name: parsed.into(),
-            dir,
             wd: None,
             containers: Vec::new(),
         });
@@ -374,7 +371,6 @@ impl World {
                 let container = Container {
                     pod: key.clone(),
                     name: name.into(),
-                    dir: pod.dir.join(name),
                     wd: None,
                     targets: Vec::new(),
                     instances: Vec::new(),
@@ -395,7 +391,8 @@ impl World {
         let Some(container) = &self.containers[cid] else {
             return;
         };
-        let dir = container.dir.clone();
+        let pods_dir = &self.config.pods_dir;
+        let dir = pods_dir.join(&*container.pod).join(&*container.name);
         if container.wd.is_none() {
             match self.watch(&dir, Watched::Container(cid), now) {
                 Ok(wd) => self.containers[cid].as_mut().expect("checked above").wd = wd,
