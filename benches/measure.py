@@ -27,7 +27,7 @@ LIMITS = {
     "queryable_p99": (0.3, "s", "time"), "ready": (0.3, "s", "time"), "tail1000": (10, "ms", "time"),
     "histogram": (0.05, "Y", "cpu"), "lost": (0, "lines", "bytes"), "repeated": (0, "lines", "bytes"),
     "rss_growth_with_data": (2, "MiB", "memory"),
-    "rss_10k_streams": (18, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
+    "rss_10k_streams": (18, "MiB", "memory"), "rss_peak_10k_streams": (32, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
 }
 
 
@@ -404,15 +404,8 @@ class Bench:
 
     def row_streams(self):
         """10,000 streams that all write, replicas of one service: 100 pods of 50 containers with two outputs. Harder:
-        --stream-pods 5000, a container each; --stream-mixed, the lines of our own workload's fifty services."""
-        sys.path.insert(0, HERE)
-        import random, workload
-        w, rng = workload.World(5), random.Random(5)
-
-        def request():
-            return 'level=%s caller=server.go:%d msg="request completed" method=%s path=/api/items/%d status=%d duration=%d.%02dms bytes=%d attempt=1 trace_id=%016x' % (
-                rng.choice(("info", "info", "info", "warn", "error")), rng.randrange(10, 400), rng.choice(("GET", "GET", "POST")), rng.randrange(5000),
-                rng.choice((200, 200, 200, 304, 404, 500)), rng.randrange(90), rng.randrange(100), rng.randrange(60000), rng.getrandbits(64))
+        --stream-pods 5000, a container each; --stream-mixed, the lines of our own workload's fifty services.
+        First as fast as they can be written, then at 500 lines/s after a restart."""
         root = self.dir("streams")
         pods, each = self.a.stream_pods, max(1, 5000 // self.a.stream_pods)
         dirs = []
@@ -423,26 +416,21 @@ class Bench:
                 os.makedirs(dirs[-1])
         data = os.path.join(root, "data")
         n = Node(self.a, root, data)
-        raw = lines = 0
+        writer = StreamWriter(dirs, self.a.stream_mixed)
         empty = n.mem()
         for _ in range(self.a.stream_rounds):
-            for i, d in enumerate(dirs):
-                s, frac = divmod(time.time_ns(), 10 ** 9)
-                stamp = "%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)), frac)
-                text = ""
-                for out in ("stdout", "stderr"):
-                    msg = w.line(i % 50, s) if self.a.stream_mixed else request()
-                    raw, lines = raw + len(msg) + 1, lines + 1
-                    text += "%s %s F %s\n" % (stamp, out, msg)
-                with open(os.path.join(d, "0.log"), "a") as f:
-                    f.write(text)
-        n.wait_lines(lines)
+            for i in range(len(dirs)):
+                writer.append(i)
+        t0 = time.monotonic()
+        n.wait_lines(writer.lines)
+        waited = time.monotonic() - t0
         taken = n.mem("VmHWM")
         total = sum(float(s["value"][1]) for s in n.instant("sum(count_over_time(%s[1h]))" % ALL, time.time_ns()))
-        if int(total) != lines:
-            raise SystemExit("the store counts %d lines of %d" % (total, lines))
-        note = "%.1f with empty files, %.1f before the first query, %d pods, %d lines of %d bytes, %.0f MB raw" % (empty, taken, pods, lines, raw / lines, raw / 1e6)
-        self.put("rss_10k_streams", n.mem("VmHWM"), note)
+        if int(total) != writer.lines:
+            raise SystemExit("the store counts %d lines of %d" % (total, writer.lines))
+        note = "%d pods, %d lines of %d bytes, %.0f MB raw" % (pods, writer.lines, writer.raw / writer.lines, writer.raw / 1e6)
+        self.put("rss_peak_10k_streams", n.mem("VmHWM"), "%.1f with empty files, %.1f before the first query; %s, the last lines after %.1f s"
+                 % (empty, taken, note, waited))
         if self.a.smaps:
             shutil.copy("/proc/%d/smaps" % n.p.pid, self.a.smaps)
         size = lambda: sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(data) for f in fs)
@@ -452,7 +440,48 @@ class Bench:
         n.stop()
         # What the last flush writes is seen from the files: the process's own counter ends with it.
         written += max(0, size() - before)
-        self.put("device_per_raw_10k_streams", written / raw, "bytes written; the data directory holds %.3f" % (size() / raw))
+        self.put("device_per_raw_10k_streams", written / writer.raw, "bytes written; the data directory holds %.3f" % (size() / writer.raw))
+        n = Node(self.a, root, data)
+        time.sleep(2)
+        peak, t0, k = 0, time.monotonic(), 0
+        while time.monotonic() - t0 < max(30, self.a.secs):
+            while k < 250 * (time.monotonic() - t0):
+                writer.append(k % len(dirs))
+                k += 1
+            peak = max(peak, n.mem())
+            time.sleep(0.1)
+        n.wait_lines(2 * k, 90)
+        self.put("rss_10k_streams", max(peak, n.mem()), "%d lines at 500 lines/s after a restart" % (2 * k))
+        n.stop()
+
+
+class StreamWriter:
+    """Appends a line to each output of a container."""
+
+    def __init__(self, dirs, mixed):
+        sys.path.insert(0, HERE)
+        import random, workload
+        self.dirs, self.world, self.rng = dirs, workload.World(5) if mixed else None, random.Random(5)
+        self.raw = self.lines = 0
+
+    def line(self, i, s):
+        r = self.rng
+        if self.world:
+            return self.world.line(i % 50, s)
+        return 'level=%s caller=server.go:%d msg="request completed" method=%s path=/api/items/%d status=%d duration=%d.%02dms bytes=%d attempt=1 trace_id=%016x' % (
+            r.choice(("info", "info", "info", "warn", "error")), r.randrange(10, 400), r.choice(("GET", "GET", "POST")), r.randrange(5000),
+            r.choice((200, 200, 200, 304, 404, 500)), r.randrange(90), r.randrange(100), r.randrange(60000), r.getrandbits(64))
+
+    def append(self, i):
+        s, frac = divmod(time.time_ns(), 10 ** 9)
+        stamp = "%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)), frac)
+        text = ""
+        for out in ("stdout", "stderr"):
+            msg = self.line(i, s)
+            self.raw, self.lines = self.raw + len(msg) + 1, self.lines + 1
+            text += "%s %s F %s\n" % (stamp, out, msg)
+        with open(os.path.join(self.dirs[i], "0.log"), "a") as f:
+            f.write(text)
 
 
 def count_seq(n, want):
