@@ -13,7 +13,7 @@ use super::block::{Block, Buffers, to_offsets};
 use super::budget::Budget;
 use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::logs::within;
-use super::select::{HeadPart, Selected, Streams};
+use super::select::{HeadPart, NONE, Selected, Streams};
 use super::{View, storage};
 use crate::head::RawRun;
 use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentEntry, SegmentError};
@@ -98,28 +98,32 @@ struct RangeScan<'p> {
 /// Which series the entries of a stream with certain metadata belong to; `None`: the pipeline drops them.
 #[derive(Debug, Default)]
 struct Cache {
-    /// How often it started anew: numbers of sets hold for one round.
-    round: u32,
-    sets: HashMap<LabelSet, u32>,
+    by_bytes: HashMap<Box<[u8]>, u32>,
+    /// Metadata sets by number.
+    sets: Vec<LabelSet>,
     series: HashMap<(u32, u32), Option<SeriesId>>,
     bytes: usize,
 }
 
 impl Cache {
-    fn set(&mut self, set: &LabelSet) -> u32 {
-        if let Some(id) = self.sets.get(set) {
-            return *id;
-        }
+    /// Forgets everything, numbers too, when there is too much of it. Between segments, whose numbers are not kept.
+    fn trim(&mut self) {
         if self.sets.len() >= CACHED_SETS_MAX {
-            *self = Cache {
-                round: self.round + 1,
-                ..Cache::default()
-            };
+            *self = Cache::default();
         }
-        let id = self.sets.len() as u32;
-        self.bytes += set.as_bytes().len() + 64;
-        self.sets.insert(set.clone(), id);
-        id
+    }
+
+    /// The number of a metadata set, given as canonical bytes; `None`: they are not.
+    fn set(&mut self, bytes: &[u8]) -> Option<u32> {
+        if let Some(number) = self.by_bytes.get(bytes) {
+            return Some(*number);
+        }
+        let set = LabelSet::from_bytes(bytes).ok()?;
+        let number = self.sets.len() as u32;
+        self.bytes += 2 * bytes.len() + 96;
+        self.by_bytes.insert(bytes.into(), number);
+        self.sets.push(set);
+        Some(number)
     }
 }
 
@@ -132,6 +136,7 @@ impl RangeScan<'_> {
         budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
         let sequence = segment.sequence;
+        self.cache.trim();
         let selected = match Selected::open(view, segment, streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
@@ -151,10 +156,10 @@ impl RangeScan<'_> {
             let read = selected
                 .reader
                 .minutes_into(&selected.chunks, self.lengths, &mut tables)
-                .and_then(|()| selected.reader.metadata());
+                .and_then(|()| selected.reader.metadata_numbers(|set| self.cache.set(set)));
             match read {
-                Ok(sets) => {
-                    self.tables(&rows, &selected, &tables, &sets, streams)?;
+                Ok(numbers) => {
+                    self.tables(&rows, &selected, &tables, numbers, streams)?;
                     rows.retain(|(i, _)| selected.chunks[*i as usize].cells.is_none());
                 }
                 // The columns hold the same truth.
@@ -185,16 +190,16 @@ impl RangeScan<'_> {
         rows: &[(u32, u32)],
         selected: &Selected,
         minutes: &Minutes,
-        sets: &[LabelSet],
+        numbers: Vec<u32>,
         streams: &Streams<'_>,
     ) -> Result<(), EvalError> {
-        let mut memo = Memo::new(sets.len());
+        let mut memo = Memo::numbered(numbers);
         for &(row, stream) in rows {
             if selected.chunks[row as usize].cells.is_none() {
                 continue;
             }
             memo.start(stream);
-            self.cells(minutes.of(row as usize), sets, &mut memo, stream, streams)?;
+            self.cells(minutes.of(row as usize), &[], &mut memo, stream, streams)?;
         }
         Ok(())
     }
@@ -211,7 +216,7 @@ impl RangeScan<'_> {
         for cell in cells {
             // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
             let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
-            if edge < first || edge > last || cell.metadata as usize >= sets.len() {
+            if edge < first || edge > last || cell.metadata as usize >= memo.known.len() {
                 continue;
             }
             if let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? {
@@ -222,24 +227,19 @@ impl RangeScan<'_> {
         Ok(())
     }
 
-    /// The series of a stream's entries with this metadata, when the line plays no part. `number` keeps the number
-    /// of the metadata set.
+    /// The series of a stream's entries with the metadata of this number, when the line plays no part.
     fn series(
         &mut self,
         stream: u32,
-        set: &LabelSet,
-        number: &mut SetNumber,
+        number: u32,
         streams: &Streams<'_>,
     ) -> Result<Option<SeriesId>, EvalError> {
-        if number.round != Some(self.cache.round) {
-            number.number = self.cache.set(set);
-            number.round = Some(self.cache.round);
-        }
-        let key = (stream, number.number);
+        let key = (stream, number);
         if let Some(series) = self.cache.series.get(&key) {
             return Ok(*series);
         }
         let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
+        let set = &self.cache.sets[number as usize];
         let metadata: Vec<(&str, &str)> = set.as_ref().iter().collect();
         let entry = EntryView {
             ts: 0,
@@ -416,8 +416,16 @@ impl RangeScan<'_> {
         if let Some(known) = memo.get(id) {
             return Ok(known);
         }
-        let number = &mut memo.numbers[id as usize];
-        let series = self.series(stream, &sets[id as usize], number, streams)?;
+        let number = match memo.numbers[id as usize] {
+            NONE => {
+                let set = sets[id as usize].as_bytes();
+                let number = self.cache.set(set).expect("a label set's own bytes");
+                memo.numbers[id as usize] = number;
+                number
+            }
+            number => number,
+        };
+        let series = self.series(stream, number, streams)?;
         memo.put(id, series);
         Ok(series)
     }
@@ -484,16 +492,10 @@ impl RangeScan<'_> {
     }
 }
 
-/// The number that a [`Cache`] gave a metadata set, and in which of its rounds.
-#[derive(Debug, Clone, Copy, Default)]
-struct SetNumber {
-    round: Option<u32>,
-    number: u32,
-}
-
 /// Series by metadata id, for the stream at hand: an array look-up an entry.
 struct Memo {
-    numbers: Vec<SetNumber>,
+    /// Numbers that the cache gave the sets; [`NONE`] as long as nobody asked.
+    numbers: Vec<u32>,
     stream: Option<u32>,
     round: u32,
     known: Vec<(u32, Option<SeriesId>)>,
@@ -501,11 +503,15 @@ struct Memo {
 
 impl Memo {
     fn new(sets: usize) -> Memo {
+        Memo::numbered(vec![NONE; sets])
+    }
+
+    fn numbered(numbers: Vec<u32>) -> Memo {
         Memo {
-            numbers: vec![SetNumber::default(); sets],
             stream: None,
             round: 0,
-            known: vec![(0, None); sets],
+            known: vec![(0, None); numbers.len()],
+            numbers,
         }
     }
 

@@ -188,6 +188,22 @@ impl Reader {
         Ok(sets)
     }
 
+    /// As [`Reader::metadata`], with what `number` makes of the bytes of each set; `None`: they are no label set.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub(crate) fn metadata_numbers(
+        &self,
+        mut number: impl FnMut(&[u8]) -> Option<u32>,
+    ) -> Result<Vec<u32>, SegmentError> {
+        let mut numbers = Vec::new();
+        self.section(Section::Metadata, |raw| {
+            numbers = sections::map_sets(raw, &mut number)?;
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+
     /// Minute tables; `chunks` are all rows as [`Reader::chunks`] gave them. They exist once: when damaged, count
     /// from the columns.
     ///

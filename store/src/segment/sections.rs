@@ -122,13 +122,20 @@ pub(super) fn decode_sets(raw: &[u8], count: usize) -> Result<Vec<LabelSet>, &'s
 
 /// Decodes label sets to the end of the section.
 pub(super) fn decode_all_sets(raw: &[u8]) -> Result<Vec<LabelSet>, &'static str> {
+    map_sets(raw, |bytes| Labels::check(bytes).ok().map(Labels::to_owned))
+}
+
+/// What `decode` makes of the bytes of each label set; `None`: they are none.
+pub(super) fn map_sets<T>(
+    raw: &[u8],
+    mut decode: impl FnMut(&[u8]) -> Option<T>,
+) -> Result<Vec<T>, &'static str> {
     let mut sets = Vec::new();
     let mut cursor = Cursor::new(raw);
     while !cursor.is_empty() {
         let len = cursor.varint().ok_or("label set")? as usize;
         let bytes = cursor.take(len).ok_or("label set")?;
-        let set = Labels::check(bytes).map_err(|_| "label set")?;
-        sets.push(set.to_owned());
+        sets.push(decode(bytes).ok_or("label set")?);
     }
     Ok(sets)
 }
