@@ -1,6 +1,7 @@
 //! Range aggregations: every entry (or whole minutes of entries) into an accumulator, segment by segment.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{ControlFlow, Range};
 
 use logql::eval::{Accumulator, EvalError, SeriesId};
@@ -101,8 +102,39 @@ struct Cache {
     by_bytes: HashMap<Box<[u8]>, u32>,
     /// Metadata sets by number.
     sets: Vec<LabelSet>,
-    series: HashMap<(u32, u32), Option<SeriesId>>,
+    /// By stream and number of the set.
+    series: HashMap<(u32, u32), Option<SeriesId>, BuildHasherDefault<PairHasher>>,
     bytes: usize,
+}
+
+/// Cells of one series with edges in `edge..=until`, all in the same windows.
+struct Sum {
+    series: SeriesId,
+    edge: i64,
+    until: i64,
+    entries: u64,
+    bytes: u64,
+}
+
+/// Hash of a stream's and a set's number: small numbers of our own, which nobody outside chooses.
+#[derive(Debug, Default)]
+struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        let mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.0 = self.0.rotate_left(32) ^ u64::from(n);
+    }
 }
 
 impl Cache {
@@ -213,18 +245,45 @@ impl RangeScan<'_> {
         streams: &Streams<'_>,
     ) -> Result<(), EvalError> {
         let (first, last) = self.span;
+        // Cells that follow each other and add up to the same points.
+        let mut run: Option<Sum> = None;
         for cell in cells {
             // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
             let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
             if edge < first || edge > last || cell.metadata as usize >= memo.known.len() {
                 continue;
             }
-            if let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? {
-                self.sum
-                    .add_bucket(series, edge, u64::from(cell.entries), cell.bytes);
+            let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? else {
+                continue;
+            };
+            if let Some(sum) = &mut run
+                && sum.series == series
+                && (sum.edge..=sum.until).contains(&edge)
+            {
+                sum.entries += u64::from(cell.entries);
+                sum.bytes = sum.bytes.saturating_add(cell.bytes);
+                continue;
+            }
+            let next = Sum {
+                series,
+                edge,
+                until: self.sum.same_until(edge),
+                entries: u64::from(cell.entries),
+                bytes: cell.bytes,
+            };
+            if let Some(sum) = run.replace(next) {
+                self.add_sum(&sum);
             }
         }
+        if let Some(sum) = run {
+            self.add_sum(&sum);
+        }
         Ok(())
+    }
+
+    fn add_sum(&mut self, sum: &Sum) {
+        let Sum { entries, bytes, .. } = *sum;
+        self.sum.add_bucket(sum.series, sum.edge, entries, bytes);
     }
 
     /// The series of a stream's entries with the metadata of this number, when the line plays no part.
@@ -405,6 +464,7 @@ impl RangeScan<'_> {
     }
 
     /// The series of an entry by metadata id, from the memo if it is there.
+    #[inline]
     fn known(
         &mut self,
         id: u32,
@@ -416,6 +476,18 @@ impl RangeScan<'_> {
         if let Some(known) = memo.get(id) {
             return Ok(known);
         }
+        self.unknown(id, sets, memo, stream, streams)
+    }
+
+    #[cold]
+    fn unknown(
+        &mut self,
+        id: u32,
+        sets: &[LabelSet],
+        memo: &mut Memo,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<Option<SeriesId>, EvalError> {
         let number = match memo.numbers[id as usize] {
             NONE => {
                 let set = sets[id as usize].as_bytes();
