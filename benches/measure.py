@@ -37,15 +37,15 @@ class Node:
     def __init__(self, a, root, data, extra=(), config=None):
         self.a, self.data = a, data
         os.makedirs(data, exist_ok=True)
+        # Beside the tree, not beside the data: that may be a device whose writes are counted.
+        base = os.path.join(a.tmp, "node-%d" % time.monotonic_ns())
         args = [a.bin, "run", "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
         if config:
-            path = data.rstrip("/") + ".yaml"
+            path = base + ".yaml"
             with open(path, "w") as f:
                 f.write(config)
             args += ["--config", path]
-        self.log = open(data.rstrip("/") + ".log", "ab+")
-        self.log.seek(0, 2)
-        mark = self.log.tell()
+        self.log = open(base + ".log", "ab")
         self.t0 = time.monotonic()
         self.p = subprocess.Popen(args, stderr=self.log, stdout=subprocess.DEVNULL)
         self.addr = None
@@ -53,7 +53,6 @@ class Node:
             if self.p.poll() is not None:
                 raise SystemExit("drupelet ended with %s; see %s" % (self.p.returncode, self.log.name))
             with open(self.log.name, "rb") as f:
-                f.seek(mark)
                 for line in f.read().decode("utf-8", "replace").split("\n"):
                     if " addr=" in line and "listening" in line:
                         self.addr = line.split(" addr=")[1].split()[0].strip('"')
@@ -117,6 +116,7 @@ class Node:
     def stop(self):
         self.p.send_signal(signal.SIGTERM)
         code = self.p.wait(30)
+        self.log.close()
         if code:
             raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
 
@@ -256,12 +256,13 @@ class Bench:
             g.wait()
             time.sleep(1)
             raw = n.metric("drupelet_store_bytes_total")
+            flushes = stat()[15] - s0[15]
             n.stop()
             sync()
             s1 = stat()
-            note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw, stop included" % (f, f, secs, 50 * f, raw / 1e6)
-            self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note)
-            self.put("flushes_per_hour", (s1[15] - s0[15]) * 3600 / (secs * f), note)
+            note = "durations / %d, rates x %d: %d s at %d lines/s, %.0f MB raw" % (f, f, secs, 50 * f, raw / 1e6)
+            self.put("device_per_raw", (s1[6] - s0[6]) * 512 / raw, note + ", what the stop writes included")
+            self.put("flushes_per_hour", flushes * 3600 / (secs * f), note + ", %d in all" % flushes)
         finally:
             loopfs.down(mnt)
 
@@ -402,36 +403,56 @@ class Bench:
         self.row_rotate(42, 20)
 
     def row_streams(self):
-        """10,000 streams: 5,000 pods, both outputs."""
+        """10,000 streams that all write, replicas of one service: 100 pods of 50 containers with two outputs. Harder:
+        --stream-pods 5000, a container each; --stream-mixed, the lines of our own workload's fifty services."""
+        sys.path.insert(0, HERE)
+        import random, workload
+        w, rng = workload.World(5), random.Random(5)
+
+        def request():
+            return 'level=%s caller=server.go:%d msg="request completed" method=%s path=/api/items/%d status=%d duration=%d.%02dms bytes=%d attempt=1 trace_id=%016x' % (
+                rng.choice(("info", "info", "info", "warn", "error")), rng.randrange(10, 400), rng.choice(("GET", "GET", "POST")), rng.randrange(5000),
+                rng.choice((200, 200, 200, 304, 404, 500)), rng.randrange(90), rng.randrange(100), rng.randrange(60000), rng.getrandbits(64))
         root = self.dir("streams")
-        pods = os.path.join(root, "var/log/pods")
-        for i in range(5000):
-            os.makedirs(os.path.join(pods, "ns%02d_app-%04d-7d9c6b5f4-x%04x_%08x-0000-4000-8000-%012x/main" % (i % 40, i % 400, i, i, i)))
-        dirs = sorted(os.path.join(pods, d, "main") for d in os.listdir(pods))
+        pods, each = self.a.stream_pods, max(1, 5000 // self.a.stream_pods)
+        dirs = []
+        for i in range(pods):
+            pod = "ns%02d_app-%04d-7d9c6b5f4-x%04x_%08x-0000-4000-8000-%012x" % (i % 40, i % 400, i, i, i)
+            for j in range(each):
+                dirs.append(os.path.join(root, "var/log/pods", pod, "main" if each == 1 else "worker-%02d" % j))
+                os.makedirs(dirs[-1])
         data = os.path.join(root, "data")
         n = Node(self.a, root, data)
         raw = lines = 0
-        for k in range(self.a.stream_rounds):
+        empty = n.mem()
+        for _ in range(self.a.stream_rounds):
             for i, d in enumerate(dirs):
                 s, frac = divmod(time.time_ns(), 10 ** 9)
                 stamp = "%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(s)), frac)
                 text = ""
                 for out in ("stdout", "stderr"):
-                    msg = 'level=info msg="request %d of worker %d took %d ms" id=%08x' % (k * 7919 % 1000, i, (i * 31 + k * 17) % 900, (i * 2654435761 + k * 40503) % 2 ** 32)
+                    msg = w.line(i % 50, s) if self.a.stream_mixed else request()
                     raw, lines = raw + len(msg) + 1, lines + 1
                     text += "%s %s F %s\n" % (stamp, out, msg)
                 with open(os.path.join(d, "0.log"), "a") as f:
                     f.write(text)
         n.wait_lines(lines)
+        taken = n.mem("VmHWM")
         total = sum(float(s["value"][1]) for s in n.instant("sum(count_over_time(%s[1h]))" % ALL, time.time_ns()))
         if int(total) != lines:
             raise SystemExit("the store counts %d lines of %d" % (total, lines))
-        self.put("rss_10k_streams", n.mem("VmHWM"), "%d lines, highest" % lines)
+        note = "%.1f with empty files, %.1f before the first query, %d pods, %d lines of %d bytes, %.0f MB raw" % (empty, taken, pods, lines, raw / lines, raw / 1e6)
+        self.put("rss_10k_streams", n.mem("VmHWM"), note)
+        if self.a.smaps:
+            shutil.copy("/proc/%d/smaps" % n.p.pid, self.a.smaps)
+        size = lambda: sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(data) for f in fs)
+        with open("/proc/%d/io" % n.p.pid) as f:
+            written = int(f.read().split("wchar:")[1].split()[0])
+        before = size()
         n.stop()
-        with open(data + ".log", "rb"):
-            pass
-        size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(data) for f in fs)
-        self.put("device_per_raw_10k_streams", size / raw, "bytes of the data directory, %.0f MB raw" % (raw / 1e6))
+        # What the last flush writes is seen from the files: the process's own counter ends with it.
+        written += max(0, size() - before)
+        self.put("device_per_raw_10k_streams", written / raw, "bytes written; the data directory holds %.3f" % (size() / raw))
 
 
 def count_seq(n, want):
@@ -477,6 +498,9 @@ def main():
     ap.add_argument("--device-secs", type=float, default=720, help="length of the device row (720)")
     ap.add_argument("--divide", type=int, default=10)
     ap.add_argument("--stream-rounds", type=int, default=40)
+    ap.add_argument("--stream-pods", type=int, default=100)
+    ap.add_argument("--stream-mixed", action="store_true")
+    ap.add_argument("--smaps", help="with row streams: keep /proc/PID/smaps in this file")
     ap.add_argument("--rows", default=",".join(ROWS))
     ap.add_argument("--check", default="", help="kinds of rows that may fail this run: memory, bytes, cpu, time")
     ap.add_argument("--tmp", help="working directory (a new temporary one)")

@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_answers_are_errors() {
+    fn p9_hostile_answers_are_errors() {
         check("SSH-2.0\r\n", Err("does not begin"));
         check("HTTP/1.1 abc\r\n\r\n", Err("does not begin"));
         check(

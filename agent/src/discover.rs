@@ -27,12 +27,14 @@ use crate::position;
 use crate::stats::{add, set};
 use crate::watch::{EVENT_BYTES, Watcher};
 
+/// Instances that keep their labels ready: about 1.5 KiB each, and a few microseconds to make again.
+const LABELLED_MAX: usize = 128;
 /// Shortest time between two log lines about the same standing trouble.
 const REPEAT: std::time::Duration = std::time::Duration::from_secs(600);
 
 #[derive(Debug)]
 struct Pod {
-    name: PodName,
+    name: Rc<PodName>,
     dir: PathBuf,
     wd: Option<WatchDescriptor>,
     containers: Vec<usize>,
@@ -41,7 +43,7 @@ struct Pod {
 #[derive(Debug)]
 struct Container {
     pod: Rc<str>,
-    name: String,
+    name: Rc<str>,
     dir: PathBuf,
     wd: Option<WatchDescriptor>,
     /// Directories that links lead to (Docker), with their watches.
@@ -105,6 +107,8 @@ pub(crate) struct World {
     /// Instances that need another look after a while.
     pub(crate) waiting: Vec<usize>,
     orphans: HashMap<Vec<u8>, Orphan>,
+    /// Instances that hold their labels, oldest first; one that is gone may be among them.
+    labelled: VecDeque<usize>,
     next_id: u64,
     /// Descriptors that may still be opened ahead of reading.
     may_open: usize,
@@ -145,6 +149,7 @@ impl World {
             queue: VecDeque::new(),
             waiting: Vec::new(),
             orphans,
+            labelled: VecDeque::new(),
             next_id: 0,
             may_open: config_open,
             next_rescan: now,
@@ -337,7 +342,7 @@ impl World {
             return self.pod_gone(&key);
         };
         let pod = self.pods.entry(key.clone()).or_insert_with(|| Pod {
-            name: parsed,
+            name: parsed.into(),
             dir,
             wd: None,
             containers: Vec::new(),
@@ -348,7 +353,7 @@ impl World {
             self.visit_container_named(&key, name, now);
         }
         for cid in known {
-            let lost = |c: &Container| !names.contains(&c.name);
+            let lost = |c: &Container| !names.iter().any(|n| **n == *c.name);
             if self.containers[cid].as_ref().is_some_and(lost) {
                 self.container_gone(cid);
             }
@@ -361,14 +366,14 @@ impl World {
         };
         let has_name = |cid: &usize| {
             let c = self.containers[*cid].as_ref();
-            c.is_some_and(|c| c.name == name)
+            c.is_some_and(|c| &*c.name == name)
         };
         let cid = match pod.containers.iter().copied().find(has_name) {
             Some(cid) => cid,
             None => {
                 let container = Container {
                     pod: key.clone(),
-                    name: name.to_owned(),
+                    name: name.into(),
                     dir: pod.dir.join(name),
                     wd: None,
                     targets: Vec::new(),
@@ -477,12 +482,12 @@ impl World {
         let container = self.containers[cid].as_ref().expect("the caller holds it");
         let pod = &self.pods[&container.pod];
         let key = format!("pods/{}/{}/{restart}", pod.name.uid, container.name).into_bytes();
-        let labels = InstanceLabels::new(&pod.name, &container.name, restart, &self.config);
+        let (pod, name) = (pod.name.clone(), container.name.clone());
         let known = self.orphans.remove(&key).map(|o| {
             // Positions of newer versions were refused at the start.
             position::decode(&o.position).unwrap_or_default()
         });
-        let instance = Instance::new(cid, restart, key, labels, known);
+        let instance = Instance::new(cid, restart, key, pod, name, known);
         let iid = put(&mut self.instances, instance);
         let container = self.containers[cid].as_mut().expect("the caller holds it");
         container.instances.push(iid);
@@ -815,6 +820,30 @@ impl World {
     /// Whether descriptors are to be closed as soon as a file is read to its end.
     pub(crate) fn is_tight(&self) -> bool {
         self.may_open == 0
+    }
+
+    /// The labels of an instance, made again if they were forgotten.
+    pub(crate) fn labels(&mut self, iid: usize) -> Option<Rc<InstanceLabels>> {
+        let instance = self.instances[iid].as_mut()?;
+        if let Some(labels) = &instance.labels {
+            return Some(labels.clone());
+        }
+        let (pod, name) = (&instance.pod, &instance.container_name);
+        let labels = Rc::new(InstanceLabels::new(
+            pod,
+            name,
+            instance.restart,
+            &self.config,
+        ));
+        instance.labels = Some(labels.clone());
+        self.labelled.push_back(iid);
+        if self.labelled.len() > LABELLED_MAX
+            && let Some(oldest) = self.labelled.pop_front()
+            && let Some(instance) = &mut self.instances[oldest]
+        {
+            instance.labels = None;
+        }
+        Some(labels)
     }
 
     /// Surroundings and instance, apart.

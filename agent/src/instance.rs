@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::config::{StartAt, Timing};
 use crate::files::{self, Found, Gz, Identity, Rank};
 use crate::frame::{Chains, Cursor, Framer, Long};
-use crate::labels::InstanceLabels;
+use crate::labels::{InstanceLabels, PodName};
 use crate::position::{self, FilePosition};
 use crate::stats::{Stats, add};
 
@@ -174,7 +174,11 @@ pub(crate) struct Instance {
     pub(crate) container: usize,
     pub(crate) restart: u32,
     pub(crate) key: Rc<[u8]>,
-    pub(crate) labels: Rc<InstanceLabels>,
+    /// Whose it is; what its labels are made of.
+    pub(crate) pod: Rc<PodName>,
+    pub(crate) container_name: Rc<str>,
+    /// Made when something is read, forgotten when many others were read since.
+    pub(crate) labels: Option<Rc<InstanceLabels>>,
     pub(crate) files: Vec<LogFile>,
     pub(crate) chains: Chains,
     /// Files with the content of another: a copy, or its compressed form beside it.
@@ -201,15 +205,19 @@ impl Instance {
         container: usize,
         restart: u32,
         key: Vec<u8>,
-        labels: InstanceLabels,
+        pod: Rc<PodName>,
+        container_name: Rc<str>,
         known: Option<Vec<FilePosition>>,
     ) -> Instance {
         Instance {
             container,
             restart,
             key: key.into(),
-            labels: Rc::new(labels),
-            files: Vec::new(),
+            pod,
+            container_name,
+            labels: None,
+            // Most instances have one file for all their life.
+            files: Vec::with_capacity(1),
             chains: [None, None],
             aliases: Vec::new(),
             fresh: known.is_none(),

@@ -26,8 +26,7 @@ impl Fixture {
 
     fn instance(&self, known: Option<Vec<FilePosition>>) -> Instance {
         let pod = PodName::parse("ns_pod_00000000-aaaa-bbbb-cccc-000000000000").expect("a pod");
-        let labels = InstanceLabels::new(&pod, "c", 0, &self.config);
-        Instance::new(0, 0, b"key".to_vec(), labels, known)
+        Instance::new(0, 0, b"key".to_vec(), pod.into(), "c".into(), known)
     }
 
     fn env(&mut self) -> Env<'_> {

@@ -4,6 +4,7 @@
 
 use std::cell::OnceCell;
 
+use logql::level;
 use wire::{LabelSet, Labels};
 
 use crate::config::{Config, ConfigError};
@@ -22,22 +23,6 @@ const OWN: [&str; 7] = [
     "stream",
     "app",
     "service_name",
-];
-/// Stream labels that say the level themselves, in Loki's order.
-const LEVEL_LABELS: [&str; 13] = [
-    "level",
-    "LEVEL",
-    "Level",
-    "log.level",
-    "severity",
-    "SEVERITY",
-    "Severity",
-    "SeverityText",
-    "lvl",
-    "LVL",
-    "Lvl",
-    "severity_text",
-    "Severity_Text",
 ];
 /// Levels that a line can show.
 const LEVELS: [&str; 8] = [
@@ -114,12 +99,10 @@ impl InstanceLabels {
             base.push((name.clone(), value.clone()));
         }
         if !base.iter().any(|(n, _)| n == "service_name") {
-            base.push(("service_name".into(), service_name(&base)));
+            let service = level::service_name(&pairs(&base)).to_owned();
+            base.push(("service_name".into(), service));
         }
-        let fixed_level = LEVEL_LABELS
-            .iter()
-            .find_map(|l| base.iter().find(|(n, v)| n == l && !v.is_empty()))
-            .map(|(_, v)| normal_level(v).to_owned());
+        let fixed_level = level::from_stream(&pairs(&base)).map(std::borrow::Cow::into_owned);
         InstanceLabels {
             base,
             streams: Default::default(),
@@ -179,43 +162,14 @@ pub(crate) fn level_index(level: &str) -> u8 {
     }
 }
 
-/// Loki's spelling of a level from a label; words that it does not know stay as they are.
-fn normal_level(value: &str) -> &str {
-    let words: [(&str, &[&str]); 7] = [
-        ("trace", &["trace", "trc"]),
-        ("debug", &["debug", "dbg"]),
-        ("info", &["info", "inf", "information"]),
-        ("warn", &["warn", "wrn", "warning"]),
-        ("error", &["error", "err"]),
-        ("critical", &["critical"]),
-        ("fatal", &["fatal"]),
-    ];
-    words
+/// Borrowed pairs in name order, as the language crate sees labels.
+fn pairs(labels: &[(String, String)]) -> Vec<(&str, &str)> {
+    let mut pairs: Vec<(&str, &str)> = labels
         .iter()
-        .find(|(_, names)| names.iter().any(|n| value.eq_ignore_ascii_case(n)))
-        .map_or(value, |(level, _)| level)
-}
-
-/// Loki's rule for `service_name`, for label names that can occur here.
-fn service_name(labels: &[(String, String)]) -> String {
-    const FROM: [&str; 13] = [
-        "service",
-        "app",
-        "application",
-        "app_name",
-        "name",
-        "app_kubernetes_io_name",
-        "container",
-        "container_name",
-        "k8s_container_name",
-        "component",
-        "workload",
-        "job",
-        "k8s_job_name",
-    ];
-    FROM.iter()
-        .find_map(|want| labels.iter().find(|(n, v)| n == want && !v.is_empty()))
-        .map_or_else(|| "unknown_service".to_owned(), |(_, v)| v.clone())
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    pairs.sort_unstable();
+    pairs
 }
 
 /// The part of a pod's name that its owner gave it.

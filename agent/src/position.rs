@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_get_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn p9_any_stored_position_gets_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = decode(&bytes);
         }
     }

@@ -380,6 +380,9 @@ impl<S: Sink> Agent<S> {
             From::Gz => &self.gz[..],
             From::Nothing => &[],
         };
+        let Some(labels) = self.world.labels(iid) else {
+            return Flow::Continue;
+        };
         let Some((instance, mut env)) = self.world.parts(iid, now) else {
             return Flow::Continue;
         };
@@ -390,7 +393,7 @@ impl<S: Sink> Agent<S> {
             return Flow::Continue;
         }
         let late = instance.late(index);
-        let wants_level = instance.labels.wants_level();
+        let wants_level = labels.wants_level();
         let f = &mut instance.files[index];
         let end = f.cursor.next_offset() + data.len() as u64;
         if f.cursor.next_offset() == 0 && f.fingerprint.is_none() {
@@ -435,6 +438,9 @@ impl<S: Sink> Agent<S> {
 
     /// Emits the open lines of an instance that is over, or that has not grown for long.
     async fn flush(&mut self, iid: usize, now: Instant, shutdown: Shutdown<'_>) -> Flow {
+        let Some(labels) = self.world.labels(iid) else {
+            return Flow::Continue;
+        };
         let Some((instance, env)) = self.world.parts(iid, now) else {
             return Flow::Continue;
         };
@@ -445,7 +451,7 @@ impl<S: Sink> Agent<S> {
         self.out.clear();
         instance.break_chains = false;
         instance.moved = true;
-        let wants_level = instance.labels.wants_level();
+        let wants_level = labels.wants_level();
         for stream in 0..2 {
             self.framer
                 .flush_chain(wants_level, &mut instance.chains, stream, &mut self.out);
@@ -463,6 +469,9 @@ impl<S: Sink> Agent<S> {
         now: Instant,
         shutdown: Shutdown<'_>,
     ) -> Flow {
+        let Some(labels) = self.world.labels(iid) else {
+            return Flow::Continue;
+        };
         let Some((instance, env)) = self.world.parts(iid, now) else {
             return Flow::Continue;
         };
@@ -473,7 +482,6 @@ impl<S: Sink> Agent<S> {
             return Flow::Continue;
         }
         instance.moved = false;
-        let labels = Rc::clone(&instance.labels);
         let key = Rc::clone(&instance.key);
         instance.encode_position(&mut self.position);
         let data = match from {

@@ -1,7 +1,7 @@
 //! The compiled pipeline of a log expression: line filters, and later every other stage.
 //!
-//! Line filters do not look at labels and label filters not at the line, so all line filters come first: they see the
-//! raw line and can be tried on a whole column of lines.
+//! Line filters do not look at labels, and label filters, `drop` and `keep` not at the line, so all line filters come
+//! first: they see the raw line and can be tried on a whole column of lines.
 
 mod line;
 #[cfg(test)]
@@ -11,9 +11,8 @@ pub use line::LineFilter;
 
 use crate::Pairs;
 use crate::ParseError;
-use crate::ast::{LabelFilter, LogExpr, Stage};
+use crate::ast::{LabelFilter, LogExpr, Named, Stage};
 use crate::error::unsupported;
-use crate::matcher::value_of;
 use crate::regexes::Budget;
 
 /// What follows a metadata name that a stream label has already.
@@ -23,7 +22,18 @@ const EXTRACTED: &str = "_extracted";
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
     line: Vec<LineFilter>,
-    labels: Vec<LabelFilter>,
+    labels: Vec<LabelStage>,
+}
+
+/// A stage that looks at labels only.
+#[derive(Debug, Clone)]
+enum LabelStage {
+    /// Keeps or drops the entry.
+    Filter(LabelFilter),
+    /// Removes the labels that are named or match.
+    Drop(Vec<Named>),
+    /// Removes all other labels.
+    Keep(Vec<Named>),
 }
 
 impl Pipeline {
@@ -37,8 +47,10 @@ impl Pipeline {
                 }
                 Stage::Label(filter) => {
                     check_filter(filter)?;
-                    pipeline.labels.push(filter.clone());
+                    pipeline.labels.push(LabelStage::Filter(filter.clone()));
                 }
+                Stage::Drop(names) => pipeline.labels.push(LabelStage::Drop(names.clone())),
+                Stage::Keep(names) => pipeline.labels.push(LabelStage::Keep(names.clone())),
                 other => {
                     let text = crate::print::stage(other);
                     return Err(unsupported(&format!("stage '{text}'")));
@@ -66,11 +78,11 @@ impl Pipeline {
         false
     }
 
-    /// Whether any stage sets, renames or removes labels. If not, the output labels of an entry depend on its stream
-    /// and metadata only, whatever the line.
+    /// Whether the output labels of an entry, and whether it passes what follows the leading filters, depend on its
+    /// stream and metadata only, and its line stays as it is: then the outcome may be kept per stream and metadata.
     #[must_use]
-    pub fn changes_labels(&self) -> bool {
-        false
+    pub fn only_labels(&self) -> bool {
+        true
     }
 
     /// The line filters at the head of the pipeline, which see the raw line; all must pass.
@@ -79,18 +91,13 @@ impl Pipeline {
         &self.line
     }
 
-    /// Whether there are stages beyond [`Pipeline::leading_filters`].
-    #[must_use]
-    pub fn has_other_stages(&self) -> bool {
-        !self.labels.is_empty()
-    }
-
     /// An evaluator with its own scratch space.
     #[must_use]
     pub fn run(&self) -> PipelineRun<'_> {
         PipelineRun {
             pipeline: self,
             slots: Vec::new(),
+            kept: Vec::new(),
             names: String::new(),
         }
     }
@@ -211,6 +218,8 @@ pub struct Outcome<'a> {
 pub struct PipelineRun<'p> {
     pipeline: &'p Pipeline,
     slots: Vec<Slot>,
+    /// The other half of `slots` while a stage removes some.
+    kept: Vec<Slot>,
     names: String,
 }
 
@@ -226,19 +235,47 @@ impl PipelineRun<'_> {
         self.process_after_filters(entry, true)
     }
 
-    /// Whether an entry passes, without working out its labels.
+    /// Whether an entry passes, without giving its labels.
     #[must_use]
-    pub fn passes(&self, entry: &EntryView<'_>) -> bool {
-        self.passes_line(entry.line) && self.passes_labels(entry)
+    pub fn passes(&mut self, entry: &EntryView<'_>) -> bool {
+        self.passes_line(entry.line) && self.run_labels(entry)
     }
 
     fn passes_line(&self, line: &[u8]) -> bool {
         self.pipeline.line.iter().all(|filter| filter.matches(line))
     }
 
-    fn passes_labels(&self, entry: &EntryView<'_>) -> bool {
-        let mut filters = self.pipeline.labels.iter();
-        filters.all(|filter| filter_passes(filter, entry))
+    /// Runs the label stages over the output labels, which are in `slots` then. False: the entry was filtered out.
+    fn run_labels(&mut self, entry: &EntryView<'_>) -> bool {
+        self.merge(entry);
+        for stage in &self.pipeline.labels {
+            let labels = OutLabels {
+                stream: entry.stream,
+                metadata: entry.metadata,
+                slots: &self.slots,
+                names: &self.names,
+            };
+            let value_of = |name: &str| labels.get(name).unwrap_or_default();
+            let (names, keep) = match stage {
+                LabelStage::Filter(filter) => {
+                    if filter_passes(filter, &value_of) {
+                        continue;
+                    }
+                    return false;
+                }
+                LabelStage::Drop(names) => (names, false),
+                LabelStage::Keep(names) => (names, true),
+            };
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.clear();
+            let stays = |slot: &&Slot| {
+                let (name, value, _) = labels.resolve(**slot);
+                names.iter().any(|named| is_named(named, name, value)) == keep
+            };
+            kept.extend(self.slots.iter().filter(stays));
+            self.kept = std::mem::replace(&mut self.slots, kept);
+        }
+        true
     }
 
     fn process_after_filters<'a>(
@@ -246,10 +283,9 @@ impl PipelineRun<'_> {
         entry: &EntryView<'a>,
         passed: bool,
     ) -> Option<Outcome<'a>> {
-        if !passed || !self.passes_labels(entry) {
+        if !passed || !self.run_labels(entry) {
             return None;
         }
-        self.merge(entry);
         Some(Outcome {
             line: entry.line,
             labels: OutLabels {
@@ -306,28 +342,24 @@ impl PipelineRun<'_> {
     }
 }
 
-fn filter_passes(filter: &LabelFilter, entry: &EntryView<'_>) -> bool {
+fn filter_passes<'a>(filter: &LabelFilter, value_of: &impl Fn(&str) -> &'a str) -> bool {
     match filter {
-        LabelFilter::Matcher(matcher) => matcher.matches(lookup(entry, matcher.name())),
-        LabelFilter::And(left, right) => filter_passes(left, entry) && filter_passes(right, entry),
-        LabelFilter::Or(left, right) => filter_passes(left, entry) || filter_passes(right, entry),
+        LabelFilter::Matcher(matcher) => matcher.matches(value_of(matcher.name())),
+        LabelFilter::And(left, right) => {
+            filter_passes(left, value_of) && filter_passes(right, value_of)
+        }
+        LabelFilter::Or(left, right) => {
+            filter_passes(left, value_of) || filter_passes(right, value_of)
+        }
         // Refused when the pipeline was compiled.
         _ => false,
     }
 }
 
-/// The value of an output label before any parser; empty if there is none.
-fn lookup<'a>(entry: &EntryView<'a>, name: &str) -> &'a str {
-    let value = value_of(entry.stream, name);
-    if !value.is_empty() {
-        return value;
-    }
-    let value = value_of(entry.metadata, name);
-    if !value.is_empty() {
-        return value;
-    }
-    match name.strip_suffix(EXTRACTED) {
-        Some(base) if !value_of(entry.stream, base).is_empty() => value_of(entry.metadata, base),
-        _ => "",
+/// Whether an operand of `drop` or `keep` means this label.
+fn is_named(named: &Named, name: &str, value: &str) -> bool {
+    match named {
+        Named::Name(n) => n == name,
+        Named::Matcher(matcher) => matcher.name() == name && matcher.matches(value),
     }
 }

@@ -66,7 +66,7 @@ fn faults_have_go_words() {
 }
 
 #[test]
-fn hostile_patterns_are_refused() {
+fn p9_hostile_patterns_are_refused() {
     assert!(translate(&"(".repeat(10_000), Anchors::Text).is_err());
     let wide = translate(r"(\pL{30}){30}", Anchors::Text).expect("valid");
     let error = Budget::default().compile(&wide).expect_err("too large");

@@ -98,7 +98,7 @@ fn write(inner: &Inner, frozen: &Frozen) -> std::io::Result<SegmentEntry> {
     let attempt = inner.lock().next_attempt();
     let path = {
         let mut encoder = Encoder::new(ZSTD_LEVEL)?;
-        let merged = merge(&frozen.epoch, &mut encoder)?;
+        let mut merged = merge(&frozen.epoch, &mut encoder)?;
         let input = merged.segment(&frozen.epoch, written_at, &frozen.positions);
         segment::write(&*inner.disk, &inner.segments, attempt, &input, &mut encoder)?
     };

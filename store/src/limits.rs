@@ -7,10 +7,13 @@ pub const HEAD_BYTES_MAX: usize = 1 << 30;
 /// Most raw bytes of a block of one stream. Larger blocks compress a little better and make every query that needs
 /// one entry pay for more.
 pub const BLOCK_RAW_BYTES: usize = 256 << 10;
-/// Most raw bytes of a block that several streams share.
+/// Most raw bytes of a block that several streams share in the head. A flush reads one of each seal at a time.
 pub const SHARED_RAW_BYTES: usize = 64 << 10;
-/// A stream with fewer raw bytes than this in the nursery goes to a shared block.
-pub const SMALL_STREAM_BYTES: usize = 16 << 10;
+/// Most raw bytes of a block that several streams share on disk. The streams' runs of a whole flush are joined there,
+/// and lines of similar services side by side compress the better the more they are.
+pub const MERGED_SHARED_RAW_BYTES: usize = 128 << 10;
+/// A stream with fewer raw bytes than this since the last flush goes to shared blocks.
+pub const SMALL_STREAM_BYTES: usize = 32 << 10;
 /// Most bytes of labels and metadata sets that a block is allowed to refer to before it is cut.
 pub const BLOCK_SETS_BYTES: usize = 1 << 20;
 /// Longest line. A longer one is refused; it is also refused when it does not fit into the nursery.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::codec::put_varint;
 use crate::limits::POSITIONS_BYTES_MAX;
 use crate::segment::Position;
 
 /// The complete table.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
-    table: BTreeMap<Vec<u8>, Vec<u8>>,
+    table: BTreeMap<Box<[u8]>, Box<[u8]>>,
     bytes: usize,
     changed: bool,
 }
@@ -17,7 +18,10 @@ impl Positions {
     pub(crate) fn new(pairs: Vec<Position>) -> Positions {
         Positions {
             bytes: pairs.iter().map(|(k, p)| k.len() + p.len()).sum(),
-            table: pairs.into_iter().collect(),
+            table: pairs
+                .into_iter()
+                .map(|(k, p)| (k.into(), p.into()))
+                .collect(),
             changed: false,
         }
     }
@@ -30,15 +34,18 @@ impl Positions {
     /// Sets or forgets the position of a source.
     pub(crate) fn set(&mut self, key: &[u8], position: Option<&[u8]>) {
         match (self.table.get_mut(key), position) {
-            (Some(old), Some(new)) if old == new => return,
+            (Some(old), Some(new)) if **old == *new => return,
             (Some(old), Some(new)) => {
                 self.bytes = self.bytes - old.len() + new.len();
-                old.clear();
-                old.extend_from_slice(new);
+                if old.len() == new.len() {
+                    old.copy_from_slice(new);
+                } else {
+                    *old = new.into();
+                }
             }
             (None, Some(new)) => {
                 self.bytes += key.len() + new.len();
-                self.table.insert(key.to_vec(), new.to_vec());
+                self.table.insert(key.into(), new.into());
             }
             (Some(old), None) => {
                 self.bytes -= key.len() + old.len();
@@ -54,16 +61,25 @@ impl Positions {
         self.changed
     }
 
-    /// The table as a flush writes it.
-    pub(crate) fn snapshot(&mut self) -> Vec<Position> {
+    /// The table as a flush writes it: keys and positions, each with a varint length.
+    pub(crate) fn snapshot(&mut self) -> Vec<u8> {
         self.changed = false;
-        self.list()
+        let mut out = Vec::with_capacity(self.bytes + self.table.len() * 4);
+        for part in self
+            .table
+            .iter()
+            .flat_map(|(key, position)| [key, position])
+        {
+            put_varint(&mut out, part.len() as u64);
+            out.extend_from_slice(part);
+        }
+        out
     }
 
     pub(crate) fn list(&self) -> Vec<Position> {
         self.table
             .iter()
-            .map(|(k, p)| (k.clone(), p.clone()))
+            .map(|(k, p)| (k.to_vec(), p.to_vec()))
             .collect()
     }
 }
@@ -80,10 +96,7 @@ mod tests {
         positions.set(b"b", Some(b""));
         assert_eq!(positions.bytes, 3);
         assert!(positions.changed());
-        assert_eq!(
-            positions.snapshot(),
-            [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), vec![])]
-        );
+        assert_eq!(positions.snapshot(), b"\x01a\x011\x01b\0");
         positions.set(b"a", Some(b"1"));
         positions.set(b"c", None);
         assert!(!positions.changed());

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_encodings_get_errors() {
+    fn p9_hostile_encodings_get_errors() {
         let ok = LabelSet::from_pairs([("app", "x"), ("pod", "y")]).unwrap();
         for cut in 1..ok.as_bytes().len() {
             // A cut on a pair boundary is a smaller set; everything else is an error.

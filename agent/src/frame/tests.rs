@@ -228,7 +228,7 @@ fn zeros_and_their_line_feed_in_two_reads() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_bytes_at_any_buffer_size_give_the_same_lines(
+    fn p9_any_bytes_at_any_buffer_size_give_the_same_lines(
         pieces in prop::collection::vec(prop_oneof![
             Just(format!("{T} stdout F ").into_bytes()),
             Just(format!("{T} stderr P ").into_bytes()),

@@ -171,7 +171,7 @@ fn draw(filter: &LabelFilter) -> String {
 }
 
 #[test]
-fn hostile_queries_are_refused() {
+fn p9_hostile_queries_are_refused() {
     let deep = [
         "(".repeat(50_000),
         "sum(".repeat(20_000),
@@ -277,20 +277,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn token_soup_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24), glue in 0..3) {
+    fn p9_token_soup_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24), glue in 0..3) {
         let glue = ["", " ", "\n"][glue as usize];
         sane(&pieces.join(glue));
     }
 
     #[test]
-    fn any_text_never_panics(text in "\\PC{0,40}") {
+    fn p9_any_text_never_panics(text in "\\PC{0,40}") {
         sane(&text);
         sane(&format!("{{a=\"b\"}} |~ \"{text}\""));
         sane(&format!("{{a=~`{text}`}}"));
     }
 
     #[test]
-    fn truncated_queries_never_panic(len in 0usize..200) {
+    fn p9_truncated_queries_never_panic(len in 0usize..200) {
         let query = "sum by (a) (quantile_over_time(0.5, {a=~\"b|c\", d!=\"e\"} |~ `x\\d+` or \"y\" | json z=\"p[0]\" \
                      | label_format u=\"{{.v}}\" | w > 5KB and (k=ip(\"::1\")) | unwrap bytes(z) [5m] offset 1h) by (q)) / 2";
         sane(&query[..len.min(query.len())]);

@@ -100,7 +100,7 @@ fn line_filters() {
 #[test]
 fn stages_say_what_they_need() {
     assert!(pipeline("|= \"\"").is_empty());
-    assert!(pipeline("| x=\"y\"").has_other_stages() && !pipeline("| x=\"y\"").uses_line());
+    assert!(!pipeline("| x=\"y\"").is_empty() && !pipeline("| x=\"y\"").uses_line());
     assert!(pipeline("|~ \"x\"").uses_line());
     let filter = |stages: &str| pipeline(stages).leading_filters()[0].clone();
     let required = |stages: &str, expected: Option<&str>| {
@@ -130,4 +130,57 @@ fn what_is_not_built_yet_says_so() {
         error.message,
         "parse error : stage '|~ \"(\"' : error parsing regexp: missing closing ): `(`"
     );
+}
+
+/// The output labels after some stages, as Loki prints them; `None`: filtered out.
+fn labels_after(stages: &str) -> Option<String> {
+    let pipeline = pipeline(stages);
+    let mut run = pipeline.run();
+    let outcome = run.process(&EntryView {
+        ts: 0,
+        line: b"x",
+        stream: &[("a", "b"), ("app", "web"), ("pod", "p-1")],
+        metadata: &[("detected_level", "info"), ("pod", "m")],
+    })?;
+    let pairs: Vec<String> = outcome
+        .labels
+        .iter()
+        .map(|(n, v, _)| format!("{n}={v}"))
+        .collect();
+    Some(pairs.join(" "))
+}
+
+#[test]
+fn drop_and_keep_remove_labels_of_every_category() {
+    for (stages, expected) in [
+        (
+            "",
+            Some("a=b app=web detected_level=info pod=p-1 pod_extracted=m"),
+        ),
+        (
+            "| drop __error__",
+            Some("a=b app=web detected_level=info pod=p-1 pod_extracted=m"),
+        ),
+        (
+            "| drop app, pod",
+            Some("a=b detected_level=info pod_extracted=m"),
+        ),
+        (
+            "| drop detected_level=\"warn\", app=~\"w.*\"",
+            Some("a=b detected_level=info pod=p-1 pod_extracted=m"),
+        ),
+        (
+            "| keep app, detected_level=\"info\"",
+            Some("app=web detected_level=info"),
+        ),
+        ("| keep nope", Some("")),
+        ("| drop app | app=\"web\"", None),
+        ("| drop app | app=\"\" | keep a", Some("a=b")),
+        (
+            "| pod_extracted=\"m\" | drop pod_extracted",
+            Some("a=b app=web detected_level=info pod=p-1"),
+        ),
+    ] {
+        assert_eq!(labels_after(stages).as_deref(), expected, "{stages}");
+    }
 }

@@ -14,8 +14,9 @@ pub struct Decoder {
 /// A run of entries of one stream inside a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Hash of the stream's labels ([`Labels::hash64`]): whose run it is when the footer is lost.
-    pub stream: u64,
+    /// [`checksum`](super::checksum) of the stream's labels: whose run it is when the footer is lost. 0 in a block that
+    /// is not meant for the disk.
+    pub stream: u32,
     /// Entries in the run, at least 1; runs follow each other in the block.
     pub entries: u32,
 }
@@ -200,7 +201,7 @@ fn read_metadata(header: &Header, raw: &[u8], out: &mut Metadata) -> Result<(), 
             return Err("run length");
         }
         out.runs.push(Run {
-            stream: cursor.u64().ok_or("run")?,
+            stream: cursor.u32().ok_or("run")?,
             entries: entries as u32,
         });
     }

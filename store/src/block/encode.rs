@@ -18,8 +18,8 @@ pub(crate) struct BlockInput<'a> {
     pub(crate) lines: &'a [u8],
     /// Distinct metadata sets, at least one, canonical.
     pub(crate) sets: &'a [&'a [u8]],
-    /// Canonical labels and entry count of each run, in order.
-    pub(crate) runs: &'a [(&'a [u8], u32)],
+    /// Checksum of the labels (0: not known) and entry count of each run, in order.
+    pub(crate) runs: &'a [(u32, u32)],
 }
 
 /// Encodes blocks and sections; keeps the compression context and its buffers.
@@ -146,7 +146,7 @@ fn write_metadata(input: &BlockInput<'_>, out: &mut Vec<u8>) {
     }
     for (labels, entries) in input.runs {
         put_varint(out, u64::from(*entries));
-        out.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(labels).to_le_bytes());
+        out.extend_from_slice(&labels.to_le_bytes());
     }
     match input.sets.len() {
         0 | 1 => {}

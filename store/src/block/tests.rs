@@ -20,7 +20,7 @@ fn encode(case: &Case) -> Vec<u8> {
     let (mut times, mut lengths, mut ids, mut lines, mut runs) =
         (vec![], vec![], vec![], vec![], vec![]);
     for (run, labels) in case.runs.iter().zip(&labels) {
-        runs.push((labels.as_bytes(), run.len() as u32));
+        runs.push((checksum(labels.as_bytes()), run.len() as u32));
         for (ts, line, id) in run {
             times.push(*ts);
             lengths.push(line.len() as u32);

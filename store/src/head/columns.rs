@@ -3,11 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::epoch::Row;
-use super::intern::Interner;
-use crate::block::{BlockInput, Encoder};
+use super::sets::Sets;
+use crate::block::{BlockInput, Encoder, checksum};
 use crate::limits::{MINUTE_CELLS_MAX, MINUTE_SETS_MAX};
-use crate::segment::{Cell, Chunk, minute_of};
+use crate::segment::{Cell, Chunk, Row, minute_of};
 
 /// See the module documentation. Entries of a run come in order of time.
 #[derive(Debug, Default)]
@@ -34,39 +33,57 @@ impl Columns {
         self.lines.len()
     }
 
-    /// Bytes of labels and metadata sets that the block refers to.
+    /// Bytes of the metadata sets that the block refers to.
     pub(super) fn sets_bytes(&self) -> usize {
         self.sets_bytes
     }
 
     /// Begins the run of a stream, given by its number in `labels`.
-    pub(super) fn start_run(&mut self, stream: u32, labels: &Interner) {
+    pub(super) fn start_run(&mut self, stream: u32) {
         self.runs.push((stream, self.times.len() as u32));
-        self.sets_bytes += labels.get(stream).len();
     }
 
     /// The runs: stream, first entry, entries.
-    fn spans(&self) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+    pub(super) fn spans(&self) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
         let ends = self.runs.iter().skip(1).map(|run| run.1);
         let ends = ends.chain([self.times.len() as u32]);
         let runs = self.runs.iter().zip(ends);
         runs.map(|((stream, first), end)| (*stream, *first, end - first))
     }
 
-    /// The block of these columns.
+    /// The block of these columns. Without `labels` its runs do not say whose they are: for blocks that never reach
+    /// the disk.
     ///
     /// # Errors
     /// As [`Encoder::block`].
     pub(super) fn encode(
         &self,
         encoder: &mut Encoder,
-        labels: &Interner,
-        metas: &Interner,
+        labels: Option<&Sets>,
+        metas: &Sets,
     ) -> io::Result<Arc<[u8]>> {
-        let sets: Vec<&[u8]> = self.sets.iter().map(|id| metas.get(*id)).collect();
-        let runs: Vec<(&[u8], u32)> = self
+        let mut bytes = Vec::with_capacity(self.sets_bytes);
+        let mut ends = Vec::with_capacity(self.sets.len());
+        for id in &self.sets {
+            metas.append_to(*id, &mut bytes);
+            ends.push(bytes.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let sets: Vec<&[u8]> = starts
+            .zip(&ends)
+            .map(|(from, to)| &bytes[from..*to])
+            .collect();
+        let mut set = Vec::new();
+        let mut hash = |stream| {
+            labels.map_or(0, |labels| {
+                set.clear();
+                labels.append_to(stream, &mut set);
+                checksum(&set)
+            })
+        };
+        let runs: Vec<(u32, u32)> = self
             .spans()
-            .map(|(stream, _, entries)| (labels.get(stream), entries))
+            .map(|(stream, _, entries)| (hash(stream), entries))
             .collect();
         let (bytes, _) = encoder.block(&BlockInput {
             times: &self.times,
@@ -88,7 +105,7 @@ impl Columns {
     }
 
     /// Appends an entry to the open run; `meta` is its number in `metas`.
-    pub(super) fn push(&mut self, ts: i64, meta: u32, line: &[u8], metas: &Interner) {
+    pub(super) fn push(&mut self, ts: i64, meta: u32, line: &[u8], metas: &Sets) {
         if self.local.len() <= meta as usize {
             self.local.resize(metas.len(), u32::MAX);
         }
@@ -96,7 +113,7 @@ impl Columns {
         if *id == u32::MAX {
             *id = self.sets.len() as u32;
             self.sets.push(meta);
-            self.sets_bytes += metas.get(meta).len();
+            self.sets_bytes += metas.bytes_of(meta);
         }
         self.ids.push(*id);
         self.times.push(ts);
@@ -121,45 +138,59 @@ impl Columns {
     /// The row of a run, its cells appended to `cells`.
     fn row(&self, stream: u32, first: u32, entries: u32, block: u32, cells: &mut Vec<Cell>) -> Row {
         let range = first as usize..(first + entries) as usize;
-        let times = &self.times[range.clone()];
-        let lengths = &self.lengths[range.clone()];
+        let run = RunColumns {
+            times: &self.times[range.clone()],
+            lengths: &self.lengths[range.clone()],
+            ids: &self.ids[range],
+            sets: &self.sets,
+        };
+        let cell = cells.len() as u32;
+        let mut chunk = run.chunk(cells);
+        (chunk.stream, chunk.first) = (stream, first);
+        Row { chunk, block, cell }
+    }
+}
+
+/// The columns of one run, at least one entry, ordered by time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunColumns<'a> {
+    pub(super) times: &'a [i64],
+    pub(super) lengths: &'a [u32],
+    pub(super) ids: &'a [u32],
+    /// Number of the metadata set by id.
+    pub(super) sets: &'a [u32],
+}
+
+impl RunColumns<'_> {
+    /// The chunk of the run (stream and places are not filled in), its cells appended to `cells`.
+    pub(super) fn chunk(&self, cells: &mut Vec<Cell>) -> Chunk {
         let start = cells.len();
-        let whole = self.count_minutes(times, lengths, &self.ids[range], cells);
+        let whole = self.count_minutes(cells);
         if !whole {
             cells.truncate(start);
         }
-        let bytes: u64 = lengths.iter().map(|len| u64::from(*len)).sum();
-        Row {
-            chunk: Chunk {
-                stream,
-                block_offset: 0,
-                block_bytes: 0,
-                first,
-                entries,
-                min_ts: times[0],
-                max_ts: times[times.len() - 1],
-                raw_bytes: bytes + u64::from(entries),
-                cells: whole.then_some((cells.len() - start) as u32),
-            },
-            block,
-            cell: start as u32,
+        let bytes: u64 = self.lengths.iter().map(|len| u64::from(*len)).sum();
+        Chunk {
+            stream: 0,
+            block_offset: 0,
+            block_bytes: 0,
+            first: 0,
+            entries: self.times.len() as u32,
+            min_ts: self.times[0],
+            max_ts: self.times[self.times.len() - 1],
+            raw_bytes: bytes + self.times.len() as u64,
+            cells: whole.then_some((cells.len() - start) as u32),
         }
     }
 
-    /// Appends the minute table of a run; false when it would be too large.
-    fn count_minutes(
-        &self,
-        times: &[i64],
-        lengths: &[u32],
-        ids: &[u32],
-        cells: &mut Vec<Cell>,
-    ) -> bool {
+    /// Appends the minute table; false when it would be too large.
+    fn count_minutes(&self, cells: &mut Vec<Cell>) -> bool {
         let start = cells.len();
         let mut minute_start = start;
         let mut minute = i64::MIN;
         // The minute of the previous entry ends here: most entries need no division.
         let mut until = i64::MIN;
-        for ((ts, len), id) in times.iter().zip(lengths).zip(ids) {
+        for ((ts, len), id) in self.times.iter().zip(self.lengths).zip(self.ids) {
             if *ts > until || minute == i64::MIN {
                 minute = minute_of(*ts);
                 until = minute

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::intern::Interner;
-use crate::segment::{Cell, Chunk};
+use super::sets::Sets;
+use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
+use crate::segment::{Cell, Row};
 
 /// What the head knows of a stream, by the number of its labels.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,15 +17,51 @@ pub(crate) struct StreamState {
     pub(crate) total_bytes: u64,
 }
 
-/// A sealed run of a stream.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
-    /// `stream` is the number of the labels; the block's place is not filled in.
-    pub(crate) chunk: Chunk,
-    /// Index into [`Epoch::blocks`].
-    pub(crate) block: u32,
-    /// First cell in [`Epoch::cells`]; as many as `chunk.cells` says.
-    pub(crate) cell: u32,
+/// A sealed block with runs of several streams. Rows and minute tables follow from its columns: kept ready they would
+/// take as much as the lines, as most runs are a line or two.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) block: Arc<[u8]>,
+    /// Per run a zigzag delta of the stream's number and a count of entries, varints.
+    runs: Box<[u8]>,
+    /// It is the first of those that were sealed together: from here on streams rise again, by labels.
+    pub(crate) begins: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        block: Arc<[u8]>,
+        runs: impl Iterator<Item = (u32, u32)>,
+        begins: bool,
+    ) -> Shared {
+        let mut bytes = Vec::new();
+        let mut last = 0;
+        for (stream, entries) in runs {
+            put_varint(&mut bytes, zigzag(i64::from(stream) - last));
+            put_varint(&mut bytes, u64::from(entries));
+            last = i64::from(stream);
+        }
+        Shared {
+            block,
+            runs: bytes.into(),
+            begins,
+        }
+    }
+
+    /// Number of the stream and entries of each run, in order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let mut cursor = Cursor::new(&self.runs);
+        let mut last = 0;
+        std::iter::from_fn(move || {
+            last += unzigzag(cursor.varint()?);
+            Some((last as u32, cursor.varint()? as u32))
+        })
+    }
+
+    fn memory(&self) -> usize {
+        // Two allocations' overhead, and reference counts.
+        size_of::<Shared>() + self.runs.len() + 48
+    }
 }
 
 /// Streams, metadata, sealed blocks. Shared with the flush thread once frozen, and never changed after that.
@@ -32,11 +69,17 @@ pub(crate) struct Row {
 pub(crate) struct Epoch {
     /// Sequence of the segment that it becomes.
     pub(crate) sequence: u64,
-    pub(crate) labels: Interner,
+    pub(crate) labels: Sets,
     pub(crate) streams: Vec<StreamState>,
-    pub(crate) metas: Interner,
+    pub(crate) metas: Sets,
+    /// Blocks of one stream each.
     pub(crate) blocks: Vec<Arc<[u8]>>,
+    /// Bytes of all blocks.
     pub(crate) block_bytes: usize,
+    /// In order of arrival. A stream's runs here came before its blocks.
+    pub(crate) shared: Vec<Shared>,
+    shared_tables: usize,
+    /// Rows of `blocks`: `stream` is the number of the labels, `block` an index, the block's place is not filled in.
     pub(crate) rows: Vec<Row>,
     /// `metadata` is the number in `metas`.
     pub(crate) cells: Vec<Cell>,
@@ -48,6 +91,12 @@ impl Epoch {
             sequence,
             ..Epoch::default()
         }
+    }
+
+    pub(crate) fn push_shared(&mut self, shared: Shared) {
+        self.block_bytes += shared.block.len();
+        self.shared_tables += shared.memory();
+        self.shared.push(shared);
     }
 
     /// Cells of one of its rows.
@@ -66,30 +115,30 @@ impl Epoch {
         self.labels.memory()
             + self.metas.memory()
             + self.streams.len() * size_of::<StreamState>()
+            + self.shared_tables
             + self.rows.len() * size_of::<Row>()
             + self.cells.len() * size_of::<Cell>()
     }
 
     /// Forgets metadata sets that no cell refers to. Only while the nursery is empty: its records hold numbers.
     pub(crate) fn forget_unused_metas(&mut self) {
-        let mut kept = Interner::default();
+        let mut kept = Sets::default();
+        let mut set = Vec::new();
         let mut map = vec![u32::MAX; self.metas.len()];
         for cell in &mut self.cells {
             let to = &mut map[cell.metadata as usize];
             if *to == u32::MAX {
-                *to = kept.intern(self.metas.get(cell.metadata));
+                set.clear();
+                self.metas.append_to(cell.metadata, &mut set);
+                *to = kept.intern(&set);
             }
             cell.metadata = *to;
         }
         self.metas = kept;
     }
 
-    /// The rows in order of labels; those of a stream in order of arrival.
-    pub(crate) fn rows_by_labels(&self) -> Vec<&Row> {
-        let mut rank = vec![0; self.labels.len()];
-        for (i, id) in self.streams_by_labels().iter().enumerate() {
-            rank[*id as usize] = i as u32;
-        }
+    /// The rows in order of labels, given as the streams' places in that order; those of a stream in order of arrival.
+    pub(crate) fn rows_by_labels(&self, rank: &[u32]) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         // Stable: rows of a stream stay in order of arrival.
         rows.sort_by_key(|row| rank[row.chunk.stream as usize]);
@@ -100,7 +149,7 @@ impl Epoch {
     pub(crate) fn streams_by_labels(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
         order.retain(|id| self.streams[*id as usize].total_bytes > 0);
-        order.sort_unstable_by_key(|id| self.labels.get(*id));
+        self.labels.sort(&mut order);
         order
     }
 }

@@ -6,14 +6,14 @@ pub(crate) struct Interner {
     bytes: Vec<u8>,
     /// Start of each string, and the low bits of its hash.
     spans: Vec<(u32, u32)>,
-    /// Open addressing, number + 1, a power of two in length, at most half full.
+    /// Open addressing, number + 1, a power of two in length, at most three quarters full.
     table: Vec<u32>,
 }
 
 impl Interner {
     /// The number of `bytes`, a new one if they were not seen before.
     pub(crate) fn intern(&mut self, bytes: &[u8]) -> u32 {
-        if self.table.len() <= self.spans.len() * 2 {
+        if self.table.len() * 3 <= self.spans.len() * 4 {
             self.grow();
         }
         let hash = xxhash_rust::xxh3::xxh3_64(bytes) as u32;

@@ -1,27 +1,31 @@
-//! A frozen epoch becomes a segment: the blocks that a stream collected are joined into larger ones first.
+//! A frozen epoch becomes a segment: what a stream has in several blocks is joined into larger ones first.
 //!
 //! A block in the pool is small because the nursery is; joined to 256 KiB raw the same lines take 15 % less. It costs
-//! one more compression, on the flush thread and without the head's lock. Blocks that several streams share stay as
-//! they are. A block that does not decode is kept as it is too: a flush never fails for that.
+//! one more compression, on the flush thread and without the head's lock. Shared blocks that were sealed together are
+//! in order of labels, so those of all seals are joined side by side, one decoded block of each at a time, and a
+//! stream gets one run. A block that does not decode is kept as it is: a flush never fails for that.
 
 use std::io;
 use std::sync::Arc;
 
 use super::RawRun;
-use super::columns::Columns;
-use super::epoch::{Epoch, Row};
-use super::intern::Interner;
+use super::columns::{Columns, RunColumns};
+use super::epoch::{Epoch, Shared};
+use super::sets::Sets;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
-use crate::limits::BLOCK_RAW_BYTES;
-use crate::segment::{Cell, Chunk, Position, SegmentInput};
+use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MERGED_SHARED_RAW_BYTES};
+use crate::segment::{Cell, Chunk, Row, SegmentInput};
 
 /// What a segment holds, apart from the labels, which stay in the epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
     blocks: Vec<Arc<[u8]>>,
+    /// `stream` is the ordinal in the segment.
     rows: Vec<Row>,
     cells: Vec<Cell>,
-    metas: Interner,
+    metas: Sets,
+    /// Numbers of the streams in order of labels.
+    streams: Vec<u32>,
 }
 
 struct Merger<'a> {
@@ -29,9 +33,9 @@ struct Merger<'a> {
     encoder: &'a mut Encoder,
     decoder: Decoder,
     columns: Columns,
+    /// Place of each stream in the order of labels.
+    rank: Vec<u32>,
     out: Merged,
-    /// Place in `out` of a block that is kept, or `u32::MAX`.
-    kept: Vec<u32>,
 }
 
 /// Joins blocks; everything else is taken over.
@@ -39,47 +43,149 @@ struct Merger<'a> {
 /// # Errors
 /// When zstd cannot allocate.
 pub(crate) fn merge(epoch: &Epoch, encoder: &mut Encoder) -> io::Result<Merged> {
+    let streams = epoch.streams_by_labels();
+    let mut rank = vec![0; epoch.labels.len()];
+    for (i, id) in streams.iter().enumerate() {
+        rank[*id as usize] = i as u32;
+    }
     let mut merger = Merger {
         epoch,
         encoder,
         decoder: Decoder::new()?,
         columns: Columns::default(),
+        rank,
         out: Merged::default(),
-        kept: vec![u32::MAX; epoch.blocks.len()],
     };
-    let mut runs = vec![0u32; epoch.blocks.len()];
-    for row in &epoch.rows {
-        runs[row.block as usize] += 1;
+    merger
+        .out
+        .rows
+        .reserve_exact(streams.len() + epoch.rows.len());
+    merger
+        .out
+        .cells
+        .reserve_exact(streams.len() + epoch.cells.len());
+    merger.join_shared(&streams)?;
+    merger.join_own()?;
+    let mut out = merger.out;
+    for row in &mut out.rows {
+        row.chunk.stream = merger.rank[row.chunk.stream as usize];
     }
-    let mut group: Vec<&Row> = Vec::new();
-    let mut raw = 0;
-    for row in epoch.rows_by_labels() {
-        let fits = raw + row.chunk.raw_bytes <= BLOCK_RAW_BYTES as u64;
-        let same = group
-            .last()
-            .is_none_or(|last| last.chunk.stream == row.chunk.stream);
-        let shared = runs[row.block as usize] > 1;
-        if !fits || !same || shared {
-            merger.finish(&group)?;
-            group.clear();
-            raw = 0;
-        }
-        if shared {
-            merger.keep(row);
-        } else {
-            group.push(row);
-            raw += row.chunk.raw_bytes;
-        }
+    // Stable: a stream's runs in shared blocks came before its own blocks.
+    if !out.rows.is_sorted_by_key(|row| row.chunk.stream) {
+        out.rows.sort_by_key(|row| row.chunk.stream);
     }
-    merger.finish(&group)?;
-    Ok(merger.out)
+    out.streams = streams;
+    Ok(out)
 }
 
 impl Merger<'_> {
+    fn join_shared(&mut self, streams: &[u32]) -> io::Result<()> {
+        let shared = &self.epoch.shared;
+        let mut seals: Vec<Seal<'_>> = shared
+            .chunk_by(|_, next| !next.begins)
+            .map(Seal::new)
+            .collect();
+        let mut run = RawRun::default();
+        for stream in streams {
+            for seal in &mut seals {
+                while self.next_of(seal) == Some(*stream) {
+                    seal.take(&mut run);
+                }
+            }
+            if run.times.is_empty() {
+                continue;
+            }
+            if !run.times.is_sorted() {
+                run.sort();
+            }
+            let raw = self.columns.raw_bytes();
+            let full = raw + run.lines.len() > MERGED_SHARED_RAW_BYTES
+                || self.columns.sets_bytes() >= BLOCK_SETS_BYTES;
+            if full && raw > 0 {
+                self.finish_block()?;
+            }
+            self.push_run(*stream, &run);
+            run.clear();
+        }
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        self.finish_block()
+    }
+
+    /// Stream of the next run of a seal, whose next block is decoded if need be.
+    fn next_of(&mut self, seal: &mut Seal<'_>) -> Option<u32> {
+        while seal.runs.as_slice().is_empty() {
+            let (shared, rest) = seal.blocks.split_first()?;
+            seal.blocks = rest;
+            match seal
+                .decoded
+                .read(&shared.block, &mut self.decoder, &mut self.out.metas)
+            {
+                Ok(()) => {
+                    (seal.entry, seal.byte) = (0, 0);
+                    let runs: Vec<(u32, u32)> = shared.runs().collect();
+                    seal.runs = runs.into_iter();
+                }
+                Err(error) => self.keep_shared(shared, &error),
+            }
+        }
+        seal.runs.as_slice().first().map(|run| run.0)
+    }
+
+    /// Takes over a shared block that does not decode: that it has these entries is known, not more.
+    fn keep_shared(&mut self, shared: &Shared, error: &BlockError) {
+        tracing::error!(%error, "a block in memory is damaged, it is written as it is");
+        let range = Header::decode(&shared.block).map_or((0, 0), |h| (h.min_ts, h.max_ts));
+        let mut first = 0;
+        for (stream, entries) in shared.runs() {
+            let chunk = Chunk {
+                stream,
+                block_offset: 0,
+                block_bytes: 0,
+                first,
+                entries,
+                min_ts: range.0,
+                max_ts: range.1,
+                raw_bytes: u64::from(entries),
+                cells: None,
+            };
+            first += entries;
+            self.out.rows.push(Row {
+                chunk,
+                block: self.out.blocks.len() as u32,
+                cell: self.out.cells.len() as u32,
+            });
+        }
+        self.out.blocks.push(Arc::clone(&shared.block));
+    }
+
+    fn join_own(&mut self) -> io::Result<()> {
+        let mut group: Vec<&Row> = Vec::new();
+        let mut raw = 0;
+        for row in self.epoch.rows_by_labels(&self.rank) {
+            let fits = raw + row.chunk.raw_bytes <= BLOCK_RAW_BYTES as u64;
+            let same = group
+                .last()
+                .is_none_or(|last| last.chunk.stream == row.chunk.stream);
+            if !fits || !same {
+                self.finish(&group)?;
+                group.clear();
+                raw = 0;
+            }
+            group.push(row);
+            raw += row.chunk.raw_bytes;
+        }
+        self.finish(&group)
+    }
+
     fn finish(&mut self, group: &[&Row]) -> io::Result<()> {
         if group.len() > 1 {
             match self.decode(group) {
-                Ok(run) => return self.join(group[0].chunk.stream, &run),
+                Ok(run) => {
+                    self.push_run(group[0].chunk.stream, &run);
+                    return self.finish_block();
+                }
                 Err(error) => {
                     tracing::error!(%error, "a block in memory is damaged, it is written as it is");
                 }
@@ -92,58 +198,32 @@ impl Merger<'_> {
     }
 
     fn keep(&mut self, row: &Row) {
-        let block = &mut self.kept[row.block as usize];
-        if *block == u32::MAX {
-            *block = self.out.blocks.len() as u32;
-            self.out
-                .blocks
-                .push(Arc::clone(&self.epoch.blocks[row.block as usize]));
-        }
         let cell = self.out.cells.len() as u32;
+        let mut set = Vec::new();
         for own in self.epoch.cells_of(row) {
-            let set = self.epoch.metas.get(own.metadata);
+            set.clear();
+            self.epoch.metas.append_to(own.metadata, &mut set);
             self.out.cells.push(Cell {
-                metadata: self.out.metas.intern(set),
+                metadata: self.out.metas.intern(&set),
                 ..*own
             });
         }
         self.out.rows.push(Row {
             chunk: row.chunk,
-            block: *block,
+            block: self.out.blocks.len() as u32,
             cell,
         });
+        let block = &self.epoch.blocks[row.block as usize];
+        self.out.blocks.push(Arc::clone(block));
     }
 
     fn decode(&mut self, group: &[&Row]) -> Result<RawRun, BlockError> {
         let mut run = RawRun::default();
-        let (mut times, mut lengths, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-        let mut metadata = Metadata::default();
+        let mut decoded = Decoded::default();
         for row in group {
-            let bytes = &self.epoch.blocks[row.block as usize];
-            let header = Header::decode(bytes)?;
-            let decoder = &mut self.decoder;
-            decoder.times(&header, header.column(bytes, Column::Times)?, &mut times)?;
-            decoder.lengths(
-                &header,
-                header.column(bytes, Column::Lengths)?,
-                &mut lengths,
-            )?;
-            decoder.metadata(
-                &header,
-                header.column(bytes, Column::Metadata)?,
-                &mut metadata,
-            )?;
-            decoder.lines(&header, header.column(bytes, Column::Lines)?, &mut lines)?;
-            let sets = metadata
-                .sets
-                .iter()
-                .map(|set| self.out.metas.intern(set.as_bytes()));
-            let numbers: Vec<u32> = sets.collect();
-            run.times.extend_from_slice(&times);
-            run.lengths.extend_from_slice(&lengths);
-            run.ids
-                .extend(metadata.ids.iter().map(|id| numbers[*id as usize]));
-            run.lines.extend_from_slice(&lines);
+            let block = &self.epoch.blocks[row.block as usize];
+            decoded.read(block, &mut self.decoder, &mut self.out.metas)?;
+            decoded.copy(&mut run, 0, decoded.times.len(), 0);
         }
         if !run.times.is_sorted() {
             run.sort();
@@ -151,8 +231,9 @@ impl Merger<'_> {
         Ok(run)
     }
 
-    fn join(&mut self, stream: u32, run: &RawRun) -> io::Result<()> {
-        self.columns.start_run(stream, &self.epoch.labels);
+    /// Appends a run to the block being built.
+    fn push_run(&mut self, stream: u32, run: &RawRun) {
+        self.columns.start_run(stream);
         let mut at = 0;
         for ((ts, len), meta) in run.times.iter().zip(&run.lengths).zip(&run.ids) {
             let end = at + *len as usize;
@@ -160,10 +241,12 @@ impl Merger<'_> {
                 .push(*ts, *meta, &run.lines[at..end], &self.out.metas);
             at = end + 1;
         }
+    }
+
+    fn finish_block(&mut self) -> io::Result<()> {
         let block = self.out.blocks.len() as u32;
-        let bytes = self
-            .columns
-            .encode(self.encoder, &self.epoch.labels, &self.out.metas)?;
+        let labels = Some(&self.epoch.labels);
+        let bytes = self.columns.encode(self.encoder, labels, &self.out.metas)?;
         self.out.blocks.push(bytes);
         self.columns
             .rows(block, &mut self.out.cells, &mut self.out.rows);
@@ -172,51 +255,141 @@ impl Merger<'_> {
     }
 }
 
+/// Shared blocks that were sealed together, read from the first to the last.
+#[derive(Debug)]
+struct Seal<'a> {
+    blocks: &'a [Shared],
+    decoded: Decoded,
+    /// Runs of the decoded block that were not taken.
+    runs: std::vec::IntoIter<(u32, u32)>,
+    /// Where the next run begins: entry, byte of the lines.
+    entry: usize,
+    byte: usize,
+}
+
+impl<'a> Seal<'a> {
+    fn new(blocks: &'a [Shared]) -> Seal<'a> {
+        Seal {
+            blocks,
+            decoded: Decoded::default(),
+            runs: Vec::new().into_iter(),
+            entry: 0,
+            byte: 0,
+        }
+    }
+
+    /// Appends the next run to `out`.
+    fn take(&mut self, out: &mut RawRun) {
+        if let Some((_, entries)) = self.runs.next() {
+            let end = self.entry + entries as usize;
+            self.byte = self.decoded.copy(out, self.entry, end, self.byte);
+            self.entry = end;
+        }
+    }
+}
+
+/// The columns of a block; `ids` are numbers of metadata sets outside.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    times: Vec<i64>,
+    lengths: Vec<u32>,
+    metadata: Metadata,
+    ids: Vec<u32>,
+    /// Numbers by id in the block.
+    sets: Vec<u32>,
+    lines: Vec<u8>,
+}
+
+impl Decoded {
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        decoder: &mut Decoder,
+        metas: &mut Sets,
+    ) -> Result<(), BlockError> {
+        let header = self.read_small(bytes, decoder, metas)?;
+        let ids = self.metadata.ids.iter().map(|id| self.sets[*id as usize]);
+        self.ids.clear();
+        self.ids.extend(ids);
+        decoder.lines(
+            &header,
+            header.column(bytes, Column::Lines)?,
+            &mut self.lines,
+        )
+    }
+
+    /// Reads everything but the lines.
+    pub(super) fn read_small(
+        &mut self,
+        bytes: &[u8],
+        decoder: &mut Decoder,
+        metas: &mut Sets,
+    ) -> Result<Header, BlockError> {
+        let header = Header::decode(bytes)?;
+        let column = |column| header.column(bytes, column);
+        decoder.times(&header, column(Column::Times)?, &mut self.times)?;
+        decoder.lengths(&header, column(Column::Lengths)?, &mut self.lengths)?;
+        decoder.metadata(&header, column(Column::Metadata)?, &mut self.metadata)?;
+        let sets = self.metadata.sets.iter();
+        self.sets.clear();
+        self.sets
+            .extend(sets.map(|set| metas.intern(set.as_bytes())));
+        Ok(header)
+    }
+
+    /// A run after [`Decoded::read_small`].
+    pub(super) fn run(&self, first: usize, entries: usize) -> RunColumns<'_> {
+        let range = first..first + entries;
+        RunColumns {
+            times: &self.times[range.clone()],
+            lengths: &self.lengths[range.clone()],
+            ids: &self.metadata.ids[range],
+            sets: &self.sets,
+        }
+    }
+
+    /// Appends entries, whose lines begin at `byte`; returns where they end.
+    fn copy(&self, out: &mut RawRun, from: usize, to: usize, byte: usize) -> usize {
+        let lengths = &self.lengths[from..to];
+        let bytes: usize = lengths.iter().map(|len| *len as usize + 1).sum();
+        out.times.extend_from_slice(&self.times[from..to]);
+        out.lengths.extend_from_slice(lengths);
+        out.ids.extend_from_slice(&self.ids[from..to]);
+        out.lines.extend_from_slice(&self.lines[byte..byte + bytes]);
+        byte + bytes
+    }
+}
+
 impl Merged {
     /// The segment; `epoch` is the one that was merged.
     pub(crate) fn segment<'a>(
-        &'a self,
+        &'a mut self,
         epoch: &'a Epoch,
         written_at: i64,
-        positions: &'a [Position],
+        positions: &'a [u8],
     ) -> SegmentInput<'a> {
-        let order = epoch.streams_by_labels();
-        let mut ordinal = vec![0; epoch.labels.len()];
-        for (i, id) in order.iter().enumerate() {
-            ordinal[*id as usize] = i as u32;
+        // Sets that no cell refers to stay out of the segment's dictionary.
+        let mut number = vec![u32::MAX; self.metas.len()];
+        let mut metadata = Vec::new();
+        for cell in &mut self.cells {
+            let to = &mut number[cell.metadata as usize];
+            if *to == u32::MAX {
+                *to = metadata.len() as u32;
+                metadata.push(cell.metadata);
+            }
+            cell.metadata = *to;
         }
-        let mut input = SegmentInput {
+        SegmentInput {
             sequence: epoch.sequence,
             written_at,
-            streams: order.iter().map(|id| epoch.labels.get(*id)).collect(),
-            chunks: Vec::with_capacity(self.rows.len()),
-            block_of: self.rows.iter().map(|row| row.block).collect(),
-            cells: Vec::with_capacity(self.cells.len()),
-            metadata: Vec::new(),
+            labels: &epoch.labels,
+            streams: &self.streams,
+            rows: &self.rows,
+            cells: &self.cells,
+            sets: &self.metas,
+            metadata,
             blocks: &self.blocks,
             positions,
-        };
-        // Sets that no cell refers to stay out of the segment's dictionary.
-        let mut metadata = vec![u32::MAX; self.metas.len()];
-        for row in &self.rows {
-            let stream = ordinal[row.chunk.stream as usize];
-            input.chunks.push(Chunk {
-                stream,
-                ..row.chunk
-            });
-            let from = row.cell as usize;
-            for cell in &self.cells[from..from + row.chunk.cells.unwrap_or(0) as usize] {
-                let to = &mut metadata[cell.metadata as usize];
-                if *to == u32::MAX {
-                    *to = input.metadata.len() as u32;
-                    input.metadata.push(self.metas.get(cell.metadata));
-                }
-                input.cells.push(Cell {
-                    metadata: *to,
-                    ..*cell
-                });
-            }
         }
-        input
     }
 }

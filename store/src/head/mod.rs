@@ -29,6 +29,7 @@ mod intern;
 mod merge;
 mod nursery;
 mod seal;
+mod sets;
 mod snapshot;
 
 pub use snapshot::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
@@ -38,6 +39,7 @@ use epoch::StreamState;
 pub(crate) use merge::merge;
 use nursery::{Nursery, RECORD_BYTES, Record};
 use seal::Sealer;
+pub(crate) use sets::Sets;
 
 /// Why a flush happens; index into [`crate::api::StoreStats::flushes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +58,8 @@ pub(crate) enum Reason {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) epoch: Epoch,
-    pub(crate) positions: Vec<Position>,
+    /// The table as it is written.
+    pub(crate) positions: Vec<u8>,
     pub(crate) reason: Reason,
 }
 
@@ -165,7 +168,7 @@ impl Head {
         if self.frozen.is_some() {
             return Ok(true);
         }
-        let empty = self.nursery.used() == 0 && self.live.blocks.is_empty();
+        let empty = self.nursery.used() == 0 && self.live.block_bytes == 0;
         if empty && !(positions_too && self.positions.changed()) {
             return Ok(false);
         }

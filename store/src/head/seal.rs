@@ -8,7 +8,7 @@
 use std::io;
 
 use super::columns::Columns;
-use super::epoch::Epoch;
+use super::epoch::{Epoch, Shared};
 use super::nursery::Nursery;
 use crate::block::Encoder;
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, SHARED_RAW_BYTES, SMALL_STREAM_BYTES};
@@ -20,6 +20,10 @@ pub(crate) struct Sealer {
     /// Offsets of the records to seal, by stream and time.
     order: Vec<u32>,
     columns: Columns,
+    /// The block being built is a shared one.
+    shared: bool,
+    /// No shared block was finished in this call.
+    begins: bool,
 }
 
 impl Sealer {
@@ -30,6 +34,8 @@ impl Sealer {
             encoder: Encoder::new(level)?,
             order: Vec::new(),
             columns: Columns::default(),
+            shared: false,
+            begins: false,
         })
     }
 
@@ -98,7 +104,10 @@ impl Sealer {
                 }
             }
             self.finish_block(epoch)?;
+            self.shared = true;
+            self.begins = true;
         }
+        self.shared = false;
         Ok(order)
     }
 
@@ -124,7 +133,7 @@ impl Sealer {
             }
             let columns = &mut self.columns;
             if !open {
-                columns.start_run(stream, &epoch.labels);
+                columns.start_run(stream);
                 open = true;
             }
             columns.push(record.ts, record.meta, record.line, &epoch.metas);
@@ -136,9 +145,17 @@ impl Sealer {
         if self.columns.is_empty() {
             return Ok(());
         }
-        let bytes = self
-            .columns
-            .encode(&mut self.encoder, &epoch.labels, &epoch.metas)?;
+        let labels = (!self.shared).then_some(&epoch.labels);
+        let encoder = &mut self.encoder;
+        let bytes = self.columns.encode(encoder, labels, &epoch.metas)?;
+        if self.shared {
+            let runs = self.columns.spans();
+            let runs = runs.map(|(stream, _, entries)| (stream, entries));
+            epoch.push_shared(Shared::new(bytes, runs, self.begins));
+            self.begins = false;
+            self.columns.clear();
+            return Ok(());
+        }
         let block = epoch.blocks.len() as u32;
         epoch.block_bytes += bytes.len();
         epoch.blocks.push(bytes);
@@ -153,10 +170,8 @@ fn choose(nursery: &Nursery, epoch: &Epoch, all: bool) -> (Vec<u32>, Vec<u32>) {
     let present = |id: &u32| epoch.streams[*id as usize].entries > 0;
     let ids = (0..epoch.streams.len() as u32).filter(present);
     let is_small = |id: &u32| {
-        // A stream that has blocks of its own gets more of them: the flush joins them.
-        let state = &epoch.streams[*id as usize];
-        (state.raw_bytes as usize) < SMALL_STREAM_BYTES
-            && state.total_bytes < 2 * SMALL_STREAM_BYTES as u64
+        // The total only grows: a stream that has a block of its own does not share again.
+        epoch.streams[*id as usize].total_bytes < SMALL_STREAM_BYTES as u64
     };
     let (mut small, mut loud): (Vec<u32>, Vec<u32>) = ids.partition(is_small);
     let score = |id: &u32| {
@@ -186,6 +201,6 @@ fn choose(nursery: &Nursery, epoch: &Epoch, all: bool) -> (Vec<u32>, Vec<u32>) {
             }
         }
     }
-    small.sort_unstable_by_key(|id| epoch.labels.get(*id));
+    epoch.labels.sort(&mut small);
     (loud, small)
 }

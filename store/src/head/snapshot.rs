@@ -1,12 +1,16 @@
 //! What a query sees of the head, taken under its lock in about a millisecond: sealed blocks are shared, not copied;
-//! raw entries of the chosen streams are copied within a budget; nothing is decompressed.
+//! raw entries of the chosen streams are copied within a budget; nothing is decompressed. Shared blocks are looked into
+//! (times, lengths, metadata) after the lock was released.
 
 use std::sync::Arc;
 
 use wire::{LabelSet, Labels};
 
-use super::intern::Interner;
+use super::epoch::Shared;
+use super::merge::Decoded;
+use super::sets::Sets;
 use super::{Epoch, Head};
+use crate::block::{BlockError, Decoder, Header};
 use crate::segment::{Cell, Chunk, Minutes, SegmentEntry};
 
 /// Which entries a query wants of the head.
@@ -78,12 +82,27 @@ pub struct OverBudget {
     pub needed: usize,
 }
 
-/// A snapshot while the lock is held: label sets are still bytes, runs are not sorted.
+/// A snapshot while the lock is held: label sets are still numbers, runs are not sorted, shared blocks not looked into.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     snapshot: Snapshot,
-    streams: Interner,
-    metadata: Interner,
+    streams: Sets,
+    metadata: Sets,
+    /// In order of arrival.
+    parts: Vec<Part>,
+    /// Cells of chunks that are ready.
+    cells: Vec<Cell>,
+    /// Times that are wanted, ns, both inclusive.
+    range: (i64, i64),
+}
+
+/// Chunks that a draft refers to.
+#[derive(Debug)]
+enum Part {
+    /// A chunk, and where its cells begin.
+    Ready(HeadChunk, usize),
+    /// Runs of a shared block: ordinal of the stream, first entry, entries.
+    Shared(Arc<[u8]>, u64, Vec<(u32, u32, u32)>),
 }
 
 impl Head {
@@ -92,7 +111,10 @@ impl Head {
     /// # Errors
     /// [`OverBudget`].
     pub(crate) fn snapshot(&self, want: &mut Want<'_>) -> Result<Draft, OverBudget> {
-        let mut draft = Draft::default();
+        let mut draft = Draft {
+            range: (want.start, want.end),
+            ..Draft::default()
+        };
         draft.snapshot.committed = self.committed;
         let overlaps = |s: &&SegmentEntry| s.max_ts >= want.start && s.min_ts <= want.end;
         draft.snapshot.segments = self.segments.iter().filter(overlaps).copied().collect();
@@ -101,11 +123,6 @@ impl Head {
         }
         let ordinals = draft.add_epoch(&self.live, want);
         draft.add_raw(self, want, &ordinals)?;
-        draft
-            .snapshot
-            .minutes
-            .starts
-            .push(draft.snapshot.minutes.cells.len() as u32);
         Ok(draft)
     }
 }
@@ -113,23 +130,28 @@ impl Head {
 impl Draft {
     /// Adds the chunks of an epoch; gives the ordinal in the snapshot, or `u32::MAX`, of each of its streams.
     fn add_epoch(&mut self, epoch: &Epoch, want: &mut Want<'_>) -> Vec<u32> {
+        let mut set = Vec::new();
         let choose = |id: u32| {
-            let bytes = epoch.labels.get(id);
+            set.clear();
+            epoch.labels.append_to(id, &mut set);
             // Labels were canonical when they came in.
-            let labels = Labels::check(bytes).ok()?;
-            (want.select)(labels).then(|| self.streams.intern(bytes))
+            let labels = Labels::check(&set).ok()?;
+            (want.select)(labels).then(|| self.streams.intern(&set))
         };
         let ordinals: Vec<u32> = (0..epoch.labels.len() as u32)
             .map(choose)
             .map(|ordinal| ordinal.unwrap_or(u32::MAX))
             .collect();
+        for shared in &epoch.shared {
+            self.add_shared(epoch.sequence, shared, &ordinals, want);
+        }
         for row in &epoch.rows {
             let stream = ordinals[row.chunk.stream as usize];
             if stream == u32::MAX || row.chunk.max_ts < want.start || row.chunk.min_ts > want.end {
                 continue;
             }
             let block = &epoch.blocks[row.block as usize];
-            self.snapshot.chunks.push(HeadChunk {
+            let chunk = HeadChunk {
                 chunk: Chunk {
                     stream,
                     block_bytes: block.len() as u32,
@@ -137,18 +159,37 @@ impl Draft {
                 },
                 sequence: epoch.sequence,
                 block: Arc::clone(block),
-            });
-            let minutes = &mut self.snapshot.minutes;
-            minutes.starts.push(minutes.cells.len() as u32);
-            let from = row.cell as usize;
-            for cell in &epoch.cells[from..from + row.chunk.cells.unwrap_or(0) as usize] {
-                minutes.cells.push(Cell {
-                    metadata: self.metadata.intern(epoch.metas.get(cell.metadata)),
-                    ..*cell
-                });
+            };
+            self.parts.push(Part::Ready(chunk, self.cells.len()));
+            for cell in epoch.cells_of(row) {
+                set.clear();
+                epoch.metas.append_to(cell.metadata, &mut set);
+                let metadata = self.metadata.intern(&set);
+                self.cells.push(Cell { metadata, ..*cell });
             }
         }
         ordinals
+    }
+
+    fn add_shared(&mut self, sequence: u64, shared: &Shared, ordinals: &[u32], want: &Want<'_>) {
+        let Ok(header) = Header::decode(&shared.block) else {
+            return tracing::error!("a block in memory is damaged");
+        };
+        if header.max_ts < want.start || header.min_ts > want.end {
+            return;
+        }
+        let (mut runs, mut first) = (Vec::new(), 0);
+        for (stream, entries) in shared.runs() {
+            let stream = ordinals[stream as usize];
+            if stream != u32::MAX {
+                runs.push((stream, first, entries));
+            }
+            first += entries;
+        }
+        if !runs.is_empty() {
+            let block = Arc::clone(&shared.block);
+            self.parts.push(Part::Shared(block, sequence, runs));
+        }
     }
 
     fn add_raw(
@@ -158,6 +199,7 @@ impl Draft {
         ordinals: &[u32],
     ) -> Result<(), OverBudget> {
         let mut runs = vec![u32::MAX; ordinals.len()];
+        let mut set = Vec::new();
         let mut numbers = vec![u32::MAX; head.live.metas.len()];
         let mut bytes = 0;
         for (_, record) in head.nursery.records() {
@@ -184,7 +226,9 @@ impl Draft {
             run.lengths.push(record.line.len() as u32);
             let number = &mut numbers[record.meta as usize];
             if *number == u32::MAX {
-                *number = self.metadata.intern(head.live.metas.get(record.meta));
+                set.clear();
+                head.live.metas.append_to(record.meta, &mut set);
+                *number = self.metadata.intern(&set);
             }
             run.ids.push(*number);
             if want.lines {
@@ -195,16 +239,37 @@ impl Draft {
         Ok(())
     }
 
-    /// Sorts raw runs by time and makes label sets of bytes. Needs no lock.
+    /// Sorts raw runs by time, looks into shared blocks and makes label sets of numbers. Needs no lock.
     pub(crate) fn finish(mut self) -> Snapshot {
-        let sets = |interner: &Interner| {
-            (0..interner.len() as u32)
-                .map(|id| {
-                    Labels::check(interner.get(id))
-                        .map(Labels::to_owned)
-                        .unwrap_or_default()
-                })
-                .collect::<Vec<LabelSet>>()
+        let mut decoder = None;
+        for part in std::mem::take(&mut self.parts) {
+            match part {
+                Part::Ready(chunk, at) => {
+                    let minutes = &mut self.snapshot.minutes;
+                    minutes.starts.push(minutes.cells.len() as u32);
+                    let cells = chunk.chunk.cells.unwrap_or(0) as usize;
+                    minutes.cells.extend_from_slice(&self.cells[at..at + cells]);
+                    self.snapshot.chunks.push(chunk);
+                }
+                Part::Shared(block, sequence, runs) => {
+                    let found = self.look_into(&block, sequence, &runs, &mut decoder);
+                    if let Err(error) = found {
+                        tracing::error!(%error, "a block in memory is damaged");
+                    }
+                }
+            }
+        }
+        let minutes = &mut self.snapshot.minutes;
+        minutes.starts.push(minutes.cells.len() as u32);
+        let sets = |sets: &Sets| {
+            let mut set = Vec::new();
+            let ids = 0..sets.len() as u32;
+            ids.map(|id| {
+                set.clear();
+                sets.append_to(id, &mut set);
+                LabelSet::from_bytes(&set).unwrap_or_default()
+            })
+            .collect::<Vec<LabelSet>>()
         };
         self.snapshot.streams = sets(&self.streams);
         self.snapshot.metadata = sets(&self.metadata);
@@ -215,9 +280,53 @@ impl Draft {
         }
         self.snapshot
     }
+
+    /// Appends the chunks of some runs of a shared block.
+    fn look_into(
+        &mut self,
+        block: &Arc<[u8]>,
+        sequence: u64,
+        runs: &[(u32, u32, u32)],
+        decoder: &mut Option<(Decoder, Decoded)>,
+    ) -> Result<(), BlockError> {
+        if decoder.is_none() {
+            let new = Decoder::new().map_err(|_| BlockError::Header("no memory to decode"))?;
+            *decoder = Some((new, Decoded::default()));
+        }
+        let Some((decoder, decoded)) = decoder else {
+            return Ok(());
+        };
+        decoded.read_small(block, decoder, &mut self.metadata)?;
+        let minutes = &mut self.snapshot.minutes;
+        for (stream, first, entries) in runs {
+            let run = decoded.run(*first as usize, *entries as usize);
+            let start = minutes.cells.len();
+            let mut chunk = run.chunk(&mut minutes.cells);
+            if chunk.max_ts < self.range.0 || chunk.min_ts > self.range.1 {
+                minutes.cells.truncate(start);
+                continue;
+            }
+            minutes.starts.push(start as u32);
+            (chunk.stream, chunk.first) = (*stream, *first);
+            chunk.block_bytes = block.len() as u32;
+            self.snapshot.chunks.push(HeadChunk {
+                chunk,
+                sequence,
+                block: Arc::clone(block),
+            });
+        }
+        Ok(())
+    }
 }
 
 impl RawRun {
+    pub(super) fn clear(&mut self) {
+        self.times.clear();
+        self.lengths.clear();
+        self.ids.clear();
+        self.lines.clear();
+    }
+
     pub(super) fn sort(&mut self) {
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
         order.sort_by_key(|i| self.times[*i as usize]);

@@ -1,11 +1,15 @@
 //! Reading the index.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use logql::matcher::{MatchOp, Matcher};
 use rusqlite::{Connection, OptionalExtension};
 use wire::LabelSet;
 
 use super::schema::row_sum;
 use super::{IndexError, SegmentKey, ids};
+use crate::codec::Cursor;
 
 /// Streams that satisfy all matchers, ids rising.
 pub(super) fn select(c: &Connection, matchers: &[Matcher]) -> Result<Vec<u32>, IndexError> {
@@ -83,12 +87,17 @@ fn streams_where(
 
 fn push_streams(c: &Connection, val: i64, out: &mut Vec<u32>) -> Result<(), IndexError> {
     let mut statement =
-        c.prepare_cached("SELECT stream FROM pairs WHERE val = ?1 ORDER BY stream")?;
+        c.prepare_cached("SELECT streams FROM pairs WHERE val = ?1 ORDER BY part")?;
     let mut rows = statement.query([val])?;
     while let Some(row) = rows.next()? {
-        out.push(row.get(0)?);
+        out.extend(part(row)?);
     }
     Ok(())
+}
+
+fn part(row: &rusqlite::Row<'_>) -> Result<Vec<u32>, IndexError> {
+    let ids = row.get_ref(0)?.as_blob().ok().and_then(ids::decode);
+    ids.ok_or(IndexError::Damaged("pair"))
 }
 
 /// Stream ids of a segment in ordinal order; `None`: no row, or one of another file.
@@ -115,19 +124,64 @@ pub(super) fn segment(c: &Connection, key: SegmentKey) -> Result<Option<Vec<u32>
 }
 
 /// The label set of a stream, checked against its hash.
-pub(super) fn labels(c: &Connection, id: u32) -> Result<LabelSet, IndexError> {
-    let mut statement = c.prepare_cached("SELECT hash, labels FROM streams WHERE id = ?1")?;
+pub(super) fn labels(
+    c: &Connection,
+    cache: &mut PairCache,
+    id: u32,
+) -> Result<LabelSet, IndexError> {
+    let mut statement = c.prepare_cached("SELECT hash, vals FROM streams WHERE id = ?1")?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or(IndexError::Damaged("stream missing"))?;
-    let bytes = row
+    let vals = row
         .get_ref(1)?
-        .as_bytes()
+        .as_blob()
         .map_err(|_| IndexError::Damaged("stream"))?;
-    let set = LabelSet::from_bytes(bytes).map_err(|_| IndexError::Damaged("stream"))?;
+    let mut bytes = Vec::with_capacity(256);
+    let mut cursor = Cursor::new(vals);
+    while !cursor.is_empty() {
+        let val = cursor.varint().ok_or(IndexError::Damaged("stream"))?;
+        bytes.extend_from_slice(cache.get(c, val as i64)?);
+    }
+    let set = LabelSet::from_bytes(&bytes).map_err(|_| IndexError::Damaged("stream"))?;
     if set.as_ref().hash64() as i64 != row.get::<_, i64>(0)? {
         return Err(IndexError::Damaged("stream"));
     }
     Ok(set)
+}
+
+/// Encodings of label pairs by id: streams share most of theirs.
+#[derive(Debug, Default)]
+pub(super) struct PairCache {
+    pairs: HashMap<i64, LabelSet>,
+    bytes: usize,
+}
+
+impl PairCache {
+    /// Most bytes of pairs; beyond, the cache begins anew.
+    const BYTES_MAX: usize = 64 << 10;
+
+    pub(super) fn clear(&mut self) {
+        *self = PairCache::default();
+    }
+
+    fn get(&mut self, c: &Connection, val: i64) -> Result<&[u8], IndexError> {
+        if self.bytes > PairCache::BYTES_MAX {
+            self.clear();
+        }
+        match self.pairs.entry(val) {
+            Entry::Occupied(pair) => Ok(pair.into_mut().as_bytes()),
+            Entry::Vacant(place) => {
+                let mut statement =
+                    c.prepare_cached("SELECT name, value FROM vals WHERE id = ?1")?;
+                let mut rows = statement.query([val])?;
+                let row = rows.next()?.ok_or(IndexError::Damaged("label missing"))?;
+                let pair = LabelSet::from_pairs([(text(row, 0)?, text(row, 1)?)])
+                    .map_err(|_| IndexError::Damaged("label"))?;
+                self.bytes += pair.as_bytes().len() + 64;
+                Ok(place.insert(pair).as_bytes())
+            }
+        }
+    }
 }
 
 /// Label names that at least one of the streams has.
@@ -169,10 +223,10 @@ pub(super) fn values(c: &Connection, name: &str, ids: &[u32]) -> Result<Vec<Stri
 }
 
 fn any_stream(c: &Connection, val: i64, ids: &[u32]) -> Result<bool, IndexError> {
-    let mut statement = c.prepare_cached("SELECT stream FROM pairs WHERE val = ?1")?;
+    let mut statement = c.prepare_cached("SELECT streams FROM pairs WHERE val = ?1")?;
     let mut rows = statement.query([val])?;
     while let Some(row) = rows.next()? {
-        if ids.binary_search(&row.get(0)?).is_ok() {
+        if part(row)?.iter().any(|id| ids.binary_search(id).is_ok()) {
             return Ok(true);
         }
     }

@@ -15,13 +15,14 @@
 //!
 //! | table | key | columns |
 //! |---|---|---|
-//! | `streams` | id | hash (64-bit hash of the label set), labels (canonical bytes) |
-//! | `vals` | name, value | id: one row for each distinct label pair |
-//! | `pairs` | val, stream | which streams have the pair |
+//! | `vals` | id | name, value (unique): one row for each distinct label pair |
+//! | `streams` | id | hash (64-bit hash of the label set), vals (varint ids of its pairs, in order) |
+//! | `hashes` | hash, stream | |
+//! | `pairs` | val, part | streams that have the pair, of 512 ids that follow each other |
 //! | `segments` | sequence | stamp (identity of the file's content), streams (ids in ordinal order), sum |
 //!
-//! A segment is one row whatever the number of streams, so that a flush writes a few pages: the ids are zigzag
-//! varint deltas, with a checksum, because SQLite does not check its pages.
+//! A segment is one row whatever the number of streams, so that a flush writes a few pages: ids are zigzag varint
+//! deltas, with a checksum, because SQLite does not check its pages.
 
 mod ids;
 mod lookup;
@@ -40,6 +41,7 @@ use logql::matcher::Matcher;
 use rusqlite::Connection;
 use wire::{LabelSet, Labels};
 
+use crate::head::Sets;
 use crate::segment::{Reader, SegmentEntry, SegmentSink};
 
 /// File name of the database inside the data directory.
@@ -81,6 +83,28 @@ pub struct Index {
     writing: AtomicBool,
     stale: AtomicBool,
     rebuilds: AtomicU64,
+    /// Pairs read last. Locked after the connection.
+    cache: Mutex<lookup::PairCache>,
+}
+
+/// The label sets of a segment: each once, and their order.
+#[derive(Debug, Default)]
+pub(crate) struct SetList {
+    sets: Sets,
+    order: Vec<u32>,
+}
+
+impl SetList {
+    fn new<'a>(streams: impl Iterator<Item = Labels<'a>>) -> SetList {
+        let mut list = SetList::default();
+        streams.for_each(|labels| list.push(labels));
+        list
+    }
+
+    fn push(&mut self, labels: Labels<'_>) {
+        let number = self.sets.intern(labels.as_bytes());
+        self.order.push(number);
+    }
 }
 
 impl Index {
@@ -95,6 +119,7 @@ impl Index {
             writing: AtomicBool::new(false),
             stale: AtomicBool::new(true),
             rebuilds: AtomicU64::new(0),
+            cache: Mutex::default(),
         };
         let connection = index.connect();
         *index.lock() = connection;
@@ -143,6 +168,10 @@ impl Index {
         segment: SegmentKey,
         streams: &mut dyn Iterator<Item = Labels<'a>>,
     ) {
+        self.add(segment, &SetList::new(streams));
+    }
+
+    fn add(&self, segment: SegmentKey, streams: &SetList) {
         let _writing = Writing::start(&self.writing);
         let mut guard = self.lock();
         let Some(connection) = guard.as_mut() else {
@@ -187,7 +216,10 @@ impl Index {
 
     /// The label set of a stream.
     pub(crate) fn labels(&self, id: u32) -> Option<LabelSet> {
-        self.read("read a stream", |c| lookup::labels(c, id))
+        self.read("read a stream", |c| {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            lookup::labels(c, &mut cache, id)
+        })
     }
 
     /// Names of the labels of the streams in `ids` (rising).
@@ -254,6 +286,11 @@ impl Index {
     }
 
     fn delete_files(&self) {
+        // Ids are given anew.
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = self.path.clone().into_os_string();
             name.push(suffix);
@@ -271,8 +308,13 @@ impl Index {
 impl SegmentSink for Index {
     fn committed(&self, reader: &Reader) {
         let key = SegmentKey::from(&SegmentEntry::of(reader));
-        match reader.streams() {
-            Ok(sets) => Index::committed(self, key, &mut sets.iter().map(LabelSet::as_ref)),
+        let mut list = SetList::default();
+        let read = reader.each_stream(&mut |labels| match labels {
+            Some(labels) => list.push(labels),
+            None => list = SetList::default(),
+        });
+        match read {
+            Ok(()) => self.add(key, &list),
             Err(error) => {
                 tracing::warn!(sequence = key.sequence, %error, "segment cannot be indexed");
                 self.stale.store(true, Ordering::Relaxed);

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use wire::{LabelSet, Labels};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{IndexError, Known, SegmentKey, ids};
+use super::{IndexError, Known, SegmentKey, SetList, ids};
+use crate::codec::put_varint;
+use crate::head::Sets;
 
 /// Marks the file as ours ("drup").
 const APPLICATION_ID: i32 = 0x6472_7570;
@@ -19,11 +21,16 @@ const CACHE_KIB: i32 = 256;
 /// once a day, and the log read at start stays below 1 MiB.
 const CHECKPOINT_PAGES: i32 = 256;
 
+/// Stream ids in one row of `pairs`: a pair of ten thousand streams has some twenty rows, one of which a new stream
+/// changes.
+const PART_STREAMS: u32 = 512;
+
 const SCHEMA: &str = "
-CREATE TABLE streams(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, labels BLOB NOT NULL);
-CREATE INDEX streams_hash ON streams(hash);
-CREATE TABLE vals(name TEXT NOT NULL, value TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(name, value)) WITHOUT ROWID;
-CREATE TABLE pairs(val INTEGER NOT NULL, stream INTEGER NOT NULL, PRIMARY KEY(val, stream)) WITHOUT ROWID;
+CREATE TABLE streams(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, vals BLOB NOT NULL);
+CREATE TABLE hashes(hash INTEGER NOT NULL, stream INTEGER NOT NULL, PRIMARY KEY(hash, stream)) WITHOUT ROWID;
+CREATE TABLE vals(id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
+CREATE UNIQUE INDEX vals_name ON vals(name, value);
+CREATE TABLE pairs(val INTEGER NOT NULL, part INTEGER NOT NULL, streams BLOB NOT NULL, PRIMARY KEY(val, part)) WITHOUT ROWID;
 CREATE TABLE segments(sequence INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, streams BLOB NOT NULL, sum INTEGER NOT NULL);
 ";
 
@@ -94,7 +101,10 @@ pub(super) fn reconcile(
     }
     for segment in missing {
         match streams(segment) {
-            Ok(sets) => insert(&t, segment, &mut sets.iter().map(LabelSet::as_ref))?,
+            Ok(sets) => {
+                let list = SetList::new(sets.iter().map(LabelSet::as_ref));
+                insert(&t, segment, &list)?;
+            }
             Err(error) => {
                 tracing::warn!(sequence = segment.sequence, %error, "segment cannot be indexed");
                 t.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?
@@ -107,10 +117,10 @@ pub(super) fn reconcile(
 }
 
 /// See [`Index::committed`](super::Index::committed).
-pub(super) fn add_segment<'a>(
+pub(super) fn add_segment(
     c: &mut Connection,
     segment: SegmentKey,
-    streams: &mut dyn Iterator<Item = Labels<'a>>,
+    streams: &SetList,
 ) -> Result<(), IndexError> {
     let t = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
     insert(&t, segment, streams)?;
@@ -126,18 +136,46 @@ fn known(c: &Connection) -> Result<Known, IndexError> {
     Ok(rows.collect::<Result<Known, _>>()?)
 }
 
-fn insert<'a>(
-    c: &Connection,
-    segment: SegmentKey,
-    streams: &mut dyn Iterator<Item = Labels<'a>>,
-) -> Result<(), IndexError> {
-    let mut all = Vec::new();
-    for labels in streams {
-        all.push(match find(c, labels)? {
+/// Adds a segment's row, and its streams. Each table is filled in the order of its key: with a page cache that holds a
+/// part of it, a page that is filled at random is written to the log many times.
+fn insert(c: &Connection, segment: SegmentKey, streams: &SetList) -> Result<(), IndexError> {
+    let vals = value_ids(c, &streams.sets)?;
+    let mut ids = vec![0; streams.sets.len()];
+    let mut next: u32 = c
+        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM streams")?
+        .query_row([], |r| r.get(0))?;
+    let (mut hashes, mut pairs) = (Vec::new(), Vec::new());
+    let (mut set, mut blob) = (Vec::new(), Vec::new());
+    let mut create = c.prepare_cached("INSERT INTO streams(id, hash, vals) VALUES(?1, ?2, ?3)")?;
+    for number in 0..streams.sets.len() as u32 {
+        let list = || streams.sets.list(number).map(|pair| vals[pair as usize]);
+        set.clear();
+        blob.clear();
+        streams.sets.append_to(number, &mut set);
+        for val in list() {
+            put_varint(&mut blob, u64::from(val));
+        }
+        let hash = xxh3_64(&set) as i64;
+        ids[number as usize] = match find(c, hash, &blob)? {
             Some(id) => id,
-            None => create(c, labels)?,
-        });
+            None => {
+                create.execute(params![next, hash, blob])?;
+                hashes.push((hash, next));
+                pairs.extend(list().map(|val| (val, next)));
+                next = next
+                    .checked_add(1)
+                    .ok_or(IndexError::Damaged("stream ids used up"))?;
+                next - 1
+            }
+        };
     }
+    hashes.sort_unstable();
+    let mut add = c.prepare_cached("INSERT INTO hashes(hash, stream) VALUES(?1, ?2)")?;
+    for (hash, id) in hashes {
+        add.execute(params![hash, id])?;
+    }
+    add_pairs(c, pairs)?;
+    let all: Vec<u32> = streams.order.iter().map(|n| ids[*n as usize]).collect();
     let blob = ids::encode(&all);
     let sum = row_sum(segment, &blob);
     c.prepare_cached(
@@ -157,44 +195,64 @@ pub(super) fn row_sum(segment: SegmentKey, blob: &[u8]) -> u64 {
     xxh3_64(blob) ^ segment.stamp.rotate_left(17) ^ segment.sequence
 }
 
-fn find(c: &Connection, labels: Labels<'_>) -> Result<Option<u32>, IndexError> {
-    let mut statement = c.prepare_cached("SELECT id, labels FROM streams WHERE hash = ?1")?;
-    let mut rows = statement.query([labels.hash64() as i64])?;
+fn find(c: &Connection, hash: i64, vals: &[u8]) -> Result<Option<u32>, IndexError> {
+    let mut statement = c.prepare_cached(
+        "SELECT id, vals FROM hashes CROSS JOIN streams ON id = stream WHERE hashes.hash = ?1",
+    )?;
+    let mut rows = statement.query([hash])?;
     while let Some(row) = rows.next()? {
         // Two label sets may share a hash.
-        if row.get_ref(1)?.as_bytes().ok() == Some(labels.as_bytes()) {
+        if row.get_ref(1)?.as_bytes().ok() == Some(vals) {
             return Ok(Some(row.get(0)?));
         }
     }
     Ok(None)
 }
 
-fn create(c: &Connection, labels: Labels<'_>) -> Result<u32, IndexError> {
-    c.prepare_cached("INSERT INTO streams(hash, labels) VALUES(?1, ?2)")?
-        .execute(params![labels.hash64() as i64, labels.as_bytes()])?;
-    let id = u32::try_from(c.last_insert_rowid())
-        .map_err(|_| IndexError::Damaged("stream ids used up"))?;
-    for (name, value) in labels.iter() {
-        let val = value_id(c, name, value)?;
-        c.prepare_cached("INSERT OR IGNORE INTO pairs(val, stream) VALUES(?1, ?2)")?
-            .execute(params![val, id])?;
+/// Ids of all pairs of some sets, by their numbers there; new ones are added.
+fn value_ids(c: &Connection, sets: &Sets) -> Result<Vec<u32>, IndexError> {
+    let mut order: Vec<u32> = (0..sets.pairs() as u32).collect();
+    order.sort_unstable_by_key(|pair| sets.pair(*pair));
+    let mut ids = vec![0; order.len()];
+    let mut next: u32 = c
+        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM vals")?
+        .query_row([], |r| r.get(0))?;
+    let mut find = c.prepare_cached("SELECT id FROM vals WHERE name = ?1 AND value = ?2")?;
+    let mut add = c.prepare_cached("INSERT INTO vals(id, name, value) VALUES(?1, ?2, ?3)")?;
+    for pair in order {
+        let labels = Labels::check(sets.pair(pair)).map_err(|_| IndexError::Damaged("label"))?;
+        let Some((name, value)) = labels.iter().next() else {
+            continue;
+        };
+        let found: Option<u32> = find.query_row([name, value], |r| r.get(0)).optional()?;
+        ids[pair as usize] = match found {
+            Some(id) => id,
+            None => {
+                add.execute(params![next, name, value])?;
+                next += 1;
+                next - 1
+            }
+        };
     }
-    Ok(id)
+    Ok(ids)
 }
 
-fn value_id(c: &Connection, name: &str, value: &str) -> Result<i64, IndexError> {
-    let found: Option<i64> = c
-        .prepare_cached("SELECT id FROM vals WHERE name = ?1 AND value = ?2")?
-        .query_row([name, value], |r| r.get(0))
-        .optional()?;
-    if let Some(id) = found {
-        return Ok(id);
+/// Adds streams to their pairs; new ids are higher than those that are there.
+fn add_pairs(c: &Connection, mut pairs: Vec<(u32, u32)>) -> Result<(), IndexError> {
+    pairs.sort_unstable();
+    let mut get = c.prepare_cached("SELECT streams FROM pairs WHERE val = ?1 AND part = ?2")?;
+    let mut put =
+        c.prepare_cached("INSERT OR REPLACE INTO pairs(val, part, streams) VALUES(?1, ?2, ?3)")?;
+    let part_of = |pair: &(u32, u32)| (pair.0, pair.1 / PART_STREAMS);
+    for group in pairs.chunk_by(|a, b| part_of(a) == part_of(b)) {
+        let (val, part) = part_of(&group[0]);
+        let old: Option<Vec<u8>> = get.query_row([val, part], |r| r.get(0)).optional()?;
+        let mut all = match old {
+            Some(blob) => ids::decode(&blob).ok_or(IndexError::Damaged("pair"))?,
+            None => Vec::new(),
+        };
+        all.extend(group.iter().map(|pair| pair.1));
+        put.execute(params![val, part, ids::encode(&all)])?;
     }
-    // Pairs are only added, so the highest pair names the highest id in use.
-    let next: i64 = c
-        .prepare_cached("SELECT coalesce(max(val), 0) + 1 FROM pairs")?
-        .query_row([], |r| r.get(0))?;
-    c.prepare_cached("INSERT INTO vals(name, value, id) VALUES(?1, ?2, ?3)")?
-        .execute(params![name, value, next])?;
-    Ok(next)
+    Ok(())
 }

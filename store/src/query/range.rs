@@ -44,20 +44,14 @@ pub(super) fn range(
     let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
         return Ok(Matrix::default());
     };
-    let plain = leaf.pipeline.is_empty() && leaf.needs() != Needs::Value;
-    let blind =
-        !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time() && leaf.needs() == Needs::Count;
+    let fixed_series = leaf.pipeline.only_labels() && leaf.needs() != Needs::Value;
+    let plain = fixed_series && !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time();
     let mut scan = RangeScan {
         span: (first, last),
-        read: if plain || blind {
-            Read::Times
-        } else {
-            Read::Lines
-        },
+        read: if plain { Read::Times } else { Read::Lines },
         minutes: plain && leaf.aligned_to(steps, MINUTE_NS),
         lengths: leaf.needs() == Needs::Bytes,
-        fixed_series: !leaf.pipeline.changes_labels()
-            && (leaf.needs() == Needs::Count || !leaf.pipeline.has_other_stages()),
+        fixed_series,
         filter: column_filter(&leaf.pipeline),
         pipeline: leaf.pipeline.run(),
         buffers: Buffers::new().map_err(storage)?,

@@ -182,6 +182,17 @@ pub struct Chunk {
     pub cells: Option<u32>,
 }
 
+/// A chunk before its segment is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// The block's place is not filled in.
+    pub(crate) chunk: Chunk,
+    /// Number of the block.
+    pub(crate) block: u32,
+    /// First cell in a list beside; as many as `chunk.cells` says.
+    pub(crate) cell: u32,
+}
+
 /// Entries and bytes of one minute and one metadata set of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use disk::{Disk, File, Mode, Purpose};
-use wire::LabelSet;
+use wire::{LabelSet, Labels};
 
 use super::{
     Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SectionPlace,
@@ -155,11 +155,32 @@ impl Reader {
     /// [`SegmentError`].
     pub fn streams(&self) -> Result<Vec<LabelSet>, SegmentError> {
         let mut sets = Vec::new();
-        self.section(Section::Streams, |raw| {
-            sets = sections::decode_sets(raw, self.summary.streams as usize)?;
-            Ok(())
+        self.each_stream(&mut |labels| match labels {
+            Some(labels) => sets.push(labels.to_owned()),
+            None => sets.clear(),
         })?;
         Ok(sets)
+    }
+
+    /// The same one at a time. `None` says that what came before is to be forgotten: it was from a damaged copy.
+    ///
+    /// `each` must not ask the reader for another section: buffers are in use meanwhile.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn each_stream(
+        &self,
+        each: &mut dyn FnMut(Option<Labels<'_>>),
+    ) -> Result<(), SegmentError> {
+        self.section(Section::Streams, |raw| {
+            each(None);
+            let count = sections::decode_sets(raw, &mut |labels| each(Some(labels)))?;
+            if count == self.summary.streams as usize {
+                Ok(())
+            } else {
+                Err("count of label sets")
+            }
+        })
     }
 
     /// Chunk rows, sorted by stream and then in order of arrival.
@@ -182,7 +203,8 @@ impl Reader {
     pub fn metadata(&self) -> Result<Vec<LabelSet>, SegmentError> {
         let mut sets = Vec::new();
         self.section(Section::Metadata, |raw| {
-            sets = sections::decode_all_sets(raw)?;
+            sets.clear();
+            sections::decode_sets(raw, &mut |set| sets.push(set.to_owned()))?;
             Ok(())
         })?;
         Ok(sets)
@@ -198,7 +220,12 @@ impl Reader {
     ) -> Result<Vec<u32>, SegmentError> {
         let mut numbers = Vec::new();
         self.section(Section::Metadata, |raw| {
-            numbers = sections::map_sets(raw, &mut number)?;
+            numbers.clear();
+            sections::decode_set_bytes(raw, &mut |bytes| {
+                let number = number(bytes);
+                numbers.extend(number);
+                number.is_some()
+            })?;
             Ok(())
         })?;
         Ok(numbers)

@@ -1,10 +1,14 @@
 //! Encoding of summaries and sections. Sections are column-wise varints, packed as block columns are.
 
-use wire::{LabelSet, Labels};
+use wire::Labels;
 
-use super::{Cell, Chunk, MAGIC, Minutes, Position, SUMMARY_BYTES, SectionPlace, Summary, VERSION};
+use super::{
+    Cell, Chunk, MAGIC, Minutes, Position, Row, SECTION_BYTES_MAX, SUMMARY_BYTES, SectionPlace,
+    Summary, VERSION,
+};
 use crate::block::checksum;
 use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
+use crate::head::Sets;
 
 const FLAG_POSITIONS: u32 = 1;
 
@@ -102,83 +106,130 @@ pub(super) fn place(offset: u64, stored: &[u8]) -> SectionPlace {
     }
 }
 
-/// Encodes label sets, each a varint length and its bytes.
-pub(super) fn encode_sets<'a>(sets: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    for set in sets {
-        put_varint(out, set.len() as u64);
-        out.extend_from_slice(set);
+/// Encodes label sets, given by their numbers in `sets`: the pairs once, in order of first use, then for each set the
+/// numbers of its pairs. As many streams follow each other that differ in a pair or two, a number is the difference to
+/// that at the same place of the set before.
+pub(super) fn encode_sets(sets: &Sets, ids: &[u32], out: &mut Vec<u8>) {
+    if ids.is_empty() {
+        return;
+    }
+    let mut number = vec![u32::MAX; sets.pairs()];
+    let mut used = Vec::new();
+    for pair in ids.iter().flat_map(|id| sets.list(*id)) {
+        let to = &mut number[pair as usize];
+        if *to == u32::MAX {
+            *to = used.len() as u32;
+            used.push(pair);
+        }
+    }
+    put_varint(out, used.len() as u64);
+    for pair in used {
+        out.extend_from_slice(sets.pair(pair));
+    }
+    let mut before: Vec<u32> = Vec::new();
+    let mut list: Vec<u32> = Vec::new();
+    for id in ids {
+        list.clear();
+        list.extend(sets.list(*id).map(|pair| number[pair as usize]));
+        put_varint(out, list.len() as u64);
+        for (i, n) in list.iter().enumerate() {
+            let last = before.get(i).copied().unwrap_or(0);
+            put_varint(out, zigzag(i64::from(*n) - i64::from(last)));
+        }
+        std::mem::swap(&mut before, &mut list);
     }
 }
 
-/// Decodes exactly `count` label sets.
-pub(super) fn decode_sets(raw: &[u8], count: usize) -> Result<Vec<LabelSet>, &'static str> {
-    let sets = decode_all_sets(raw)?;
-    if sets.len() == count {
-        Ok(sets)
-    } else {
-        Err("count of label sets")
-    }
-}
-
-/// Decodes label sets to the end of the section.
-pub(super) fn decode_all_sets(raw: &[u8]) -> Result<Vec<LabelSet>, &'static str> {
-    map_sets(raw, |bytes| Labels::check(bytes).ok().map(Labels::to_owned))
-}
-
-/// What `decode` makes of the bytes of each label set; `None`: they are none.
-pub(super) fn map_sets<T>(
+/// Decodes label sets to the end of the section, one at a time; returns how many.
+pub(super) fn decode_sets(
     raw: &[u8],
-    mut decode: impl FnMut(&[u8]) -> Option<T>,
-) -> Result<Vec<T>, &'static str> {
-    let mut sets = Vec::new();
+    each: &mut dyn FnMut(Labels<'_>),
+) -> Result<usize, &'static str> {
+    decode_set_bytes(raw, &mut |bytes| {
+        let labels = Labels::check(bytes).ok();
+        labels.map(&mut *each).is_some()
+    })
+}
+
+/// The same with unchecked bytes; `each` returns false for what is no label set.
+pub(super) fn decode_set_bytes(
+    raw: &[u8],
+    each: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<usize, &'static str> {
+    if raw.is_empty() {
+        return Ok(0);
+    }
     let mut cursor = Cursor::new(raw);
+    let count = cursor.varint().ok_or("pair count")?;
+    let mut pairs = Vec::new();
+    for _ in 0..count {
+        let start = cursor.rest();
+        for _ in 0..2 {
+            let len = cursor.varint().ok_or("pair")? as usize;
+            cursor.take(len).ok_or("pair")?;
+        }
+        pairs.push(&start[..start.len() - cursor.rest().len()]);
+    }
+    let (mut before, mut list): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+    let (mut set, mut sets, mut total) = (Vec::new(), 0, 0);
     while !cursor.is_empty() {
-        let len = cursor.varint().ok_or("label set")? as usize;
-        let bytes = cursor.take(len).ok_or("label set")?;
-        sets.push(decode(bytes).ok_or("label set")?);
+        let len = cursor.varint().ok_or("label set")?;
+        list.clear();
+        set.clear();
+        for i in 0..len {
+            let last = before.get(i as usize).copied().unwrap_or(0);
+            let delta = unzigzag(cursor.varint().ok_or("label set")?);
+            let n = i64::from(last).wrapping_add(delta);
+            let pair = usize::try_from(n).ok().and_then(|n| pairs.get(n));
+            set.extend_from_slice(pair.ok_or("label set")?);
+            list.push(n as u32);
+            if total + set.len() > SECTION_BYTES_MAX {
+                return Err("label sets too large");
+            }
+        }
+        std::mem::swap(&mut before, &mut list);
+        total += set.len();
+        if !each(&set) {
+            return Err("label set");
+        }
+        sets += 1;
     }
     Ok(sets)
 }
 
-/// Encodes chunk rows, column by column. `blocks` are the stored lengths of all blocks in file order; `block_of` gives
-/// the block of a row. Offsets follow from the summary.
-pub(super) fn encode_chunks(
-    chunks: &[Chunk],
-    block_of: &[u32],
-    blocks: &[u32],
-    base_ts: i64,
-    out: &mut Vec<u8>,
-) {
+/// Encodes chunk rows, column by column. `blocks` are the stored lengths of all blocks in file order. Offsets follow
+/// from the summary.
+pub(super) fn encode_chunks(rows: &[Row], blocks: &[u32], base_ts: i64, out: &mut Vec<u8>) {
     for len in blocks {
         put_varint(out, u64::from(*len));
     }
     let mut last = 0i64;
-    let mut delta = |n: i64, out: &mut Vec<u8>| {
-        put_varint(out, zigzag(n.wrapping_sub(last)));
-        last = n;
+    let mut delta = |n: u32, out: &mut Vec<u8>| {
+        put_varint(out, zigzag(i64::from(n).wrapping_sub(last)));
+        last = i64::from(n);
     };
-    for chunk in chunks {
-        delta(i64::from(chunk.stream), out);
+    for row in rows {
+        delta(row.chunk.stream, out);
     }
-    for block in block_of {
-        delta(i64::from(*block), out);
+    for row in rows {
+        delta(row.block, out);
     }
-    for chunk in chunks {
-        delta(i64::from(chunk.first), out);
+    for row in rows {
+        delta(row.chunk.first, out);
     }
-    for chunk in chunks {
+    for Row { chunk, .. } in rows {
         put_varint(out, u64::from(chunk.entries));
     }
-    for chunk in chunks {
+    for Row { chunk, .. } in rows {
         put_varint(out, chunk.min_ts.wrapping_sub(base_ts) as u64);
     }
-    for chunk in chunks {
+    for Row { chunk, .. } in rows {
         put_varint(out, chunk.max_ts.wrapping_sub(chunk.min_ts) as u64);
     }
-    for chunk in chunks {
+    for Row { chunk, .. } in rows {
         put_varint(out, chunk.raw_bytes);
     }
-    for chunk in chunks {
+    for Row { chunk, .. } in rows {
         put_varint(out, chunk.cells.map_or(0, |n| u64::from(n) + 1));
     }
 }
@@ -277,26 +328,27 @@ fn read_places(
 }
 
 /// Encodes cells, column by column; minutes are deltas, starting anew with each chunk at the minute of its start.
-pub(super) fn encode_minutes(chunks: &[Chunk], cells: &[Cell], out: &mut Vec<u8>) {
-    let mut rest = cells;
-    for chunk in chunks {
-        let mut last = super::minute_of(chunk.min_ts);
-        let (own, tail) = rest.split_at(chunk.cells.unwrap_or(0) as usize);
-        rest = tail;
-        for cell in own {
+pub(super) fn encode_minutes(rows: &[Row], cells: &[Cell], out: &mut Vec<u8>) {
+    let own = |row: &Row| {
+        let from = row.cell as usize;
+        &cells[from..from + row.chunk.cells.unwrap_or(0) as usize]
+    };
+    for row in rows {
+        let mut last = super::minute_of(row.chunk.min_ts);
+        for cell in own(row) {
             put_varint(out, cell.minute.wrapping_sub(last) as u64);
             last = cell.minute;
         }
     }
     let mut last = 0;
-    for cell in cells {
+    for cell in rows.iter().flat_map(own) {
         put_varint(out, zigzag(i64::from(cell.metadata) - last));
         last = i64::from(cell.metadata);
     }
-    for cell in cells {
+    for cell in rows.iter().flat_map(own) {
         put_varint(out, u64::from(cell.entries));
     }
-    for cell in cells {
+    for cell in rows.iter().flat_map(own) {
         put_varint(out, cell.bytes);
     }
 }
@@ -351,19 +403,6 @@ pub(super) fn decode_minutes(
         }
     }
     Ok(())
-}
-
-/// Encodes the position table: keys and positions, each with a varint length.
-pub(super) fn encode_positions<'a>(
-    positions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    out: &mut Vec<u8>,
-) {
-    for (key, position) in positions {
-        put_varint(out, key.len() as u64);
-        out.extend_from_slice(key);
-        put_varint(out, position.len() as u64);
-        out.extend_from_slice(position);
-    }
 }
 
 /// Decodes the position table.

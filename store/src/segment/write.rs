@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use disk::{Disk, File, Mode, Purpose};
 
-use super::{
-    Cell, Chunk, Position, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections,
-};
+use super::{Cell, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
 use crate::block::Encoder;
+use crate::head::Sets;
 
 /// Bytes collected before a write call.
 const WRITE_BYTES: usize = 128 << 10;
@@ -21,19 +20,19 @@ pub(crate) struct SegmentInput<'a> {
     pub(crate) sequence: u64,
     /// Wall clock, ns.
     pub(crate) written_at: i64,
-    /// Canonical label sets, sorted, each once.
-    pub(crate) streams: Vec<&'a [u8]>,
-    /// Sorted by stream, then arrival; block places are not filled in.
-    pub(crate) chunks: Vec<Chunk>,
-    /// Index into `blocks` of each chunk.
-    pub(crate) block_of: Vec<u32>,
-    /// Cells of all chunks, in their order.
-    pub(crate) cells: Vec<Cell>,
-    /// Metadata sets that cells refer to.
-    pub(crate) metadata: Vec<&'a [u8]>,
+    pub(crate) labels: &'a Sets,
+    /// Numbers in `labels`, sorted by their bytes, each once.
+    pub(crate) streams: &'a [u32],
+    /// Sorted by stream (an index into `streams`), then arrival; block places are not filled in.
+    pub(crate) rows: &'a [Row],
+    /// Cells that rows refer to; `metadata` is an index into the field of that name.
+    pub(crate) cells: &'a [Cell],
+    pub(crate) sets: &'a Sets,
+    /// Numbers in `sets` of the metadata sets that cells refer to.
+    pub(crate) metadata: Vec<u32>,
     pub(crate) blocks: &'a [Arc<[u8]>],
-    /// The complete position table.
-    pub(crate) positions: &'a [Position],
+    /// The complete position table: keys and positions, each with a varint length.
+    pub(crate) positions: &'a [u8],
 }
 
 /// Writes and commits a segment into `dir`; returns its path. `attempt` makes the temporary name unique: a file
@@ -111,23 +110,18 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
     ] {
         raw.clear();
         match section {
-            Section::Streams => sections::encode_sets(input.streams.iter().copied(), &mut raw),
+            Section::Streams => sections::encode_sets(input.labels, input.streams, &mut raw),
             Section::Chunks => {
                 let lens: Vec<u32> = input.blocks.iter().map(|b| b.len() as u32).collect();
-                let base = input
-                    .chunks
-                    .iter()
-                    .map(|c| c.min_ts)
-                    .min()
-                    .unwrap_or(i64::MAX);
-                sections::encode_chunks(&input.chunks, &input.block_of, &lens, base, &mut raw);
+                let starts = input.rows.iter().map(|row| row.chunk.min_ts);
+                let base = starts.min().unwrap_or(i64::MAX);
+                sections::encode_chunks(input.rows, &lens, base, &mut raw);
             }
-            Section::Metadata => sections::encode_sets(input.metadata.iter().copied(), &mut raw),
+            Section::Metadata => sections::encode_sets(input.sets, &input.metadata, &mut raw),
             Section::Positions => {
-                let pairs = input.positions.iter().map(|(k, p)| (&k[..], &p[..]));
-                sections::encode_positions(pairs, &mut raw);
+                raw.extend_from_slice(input.positions);
             }
-            Section::Minutes => sections::encode_minutes(&input.chunks, &input.cells, &mut raw),
+            Section::Minutes => sections::encode_minutes(input.rows, input.cells, &mut raw),
         }
         if raw.len() > super::SECTION_BYTES_MAX {
             return Err(io::Error::other(format!(
@@ -143,25 +137,16 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
 }
 
 fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
+    let chunks = || input.rows.iter().map(|row| &row.chunk);
     Summary {
         first_sequence: input.sequence,
         sequence: input.sequence,
-        min_ts: input
-            .chunks
-            .iter()
-            .map(|c| c.min_ts)
-            .min()
-            .unwrap_or(i64::MAX),
-        max_ts: input
-            .chunks
-            .iter()
-            .map(|c| c.max_ts)
-            .max()
-            .unwrap_or(i64::MIN),
-        entries: input.chunks.iter().map(|c| u64::from(c.entries)).sum(),
-        raw_bytes: input.chunks.iter().map(|c| c.raw_bytes).sum(),
+        min_ts: chunks().map(|c| c.min_ts).min().unwrap_or(i64::MAX),
+        max_ts: chunks().map(|c| c.max_ts).max().unwrap_or(i64::MIN),
+        entries: chunks().map(|c| u64::from(c.entries)).sum(),
+        raw_bytes: chunks().map(|c| c.raw_bytes).sum(),
         streams: input.streams.len() as u32,
-        chunks: input.chunks.len() as u32,
+        chunks: input.rows.len() as u32,
         blocks: input.blocks.len() as u32,
         written_at: input.written_at,
         blocks_offset,

@@ -18,9 +18,9 @@ use logql::value::LogEntry;
 use wire::LabelSet;
 
 use super::*;
-use crate::block::{BlockInput, Encoder};
-use crate::head::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
-use crate::segment::{Cell, Chunk, MINUTE_NS, Minutes, SegmentInput, minute_of, write};
+use crate::block::{BlockInput, Encoder, checksum};
+use crate::head::{HeadChunk, OverBudget, RawRun, Sets, Snapshot, Want};
+use crate::segment::{Cell, Chunk, MINUTE_NS, Minutes, Row, SegmentInput, minute_of, write};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -104,9 +104,9 @@ fn encode_block(runs: &[Vec<&Entry>]) -> Arc<[u8]> {
         .map(|e| used.binary_search(&e.set).unwrap() as u32)
         .collect();
     let used: Vec<&[u8]> = used.iter().map(|s| sets[*s].as_bytes()).collect();
-    let runs: Vec<(&[u8], u32)> = runs
+    let runs: Vec<(u32, u32)> = runs
         .iter()
-        .map(|r| (streams[r[0].stream].as_bytes(), r.len() as u32))
+        .map(|r| (checksum(streams[r[0].stream].as_bytes()), r.len() as u32))
         .collect();
     let input = BlockInput {
         times: &entries.iter().map(|e| e.ts).collect::<Vec<_>>(),
@@ -250,18 +250,33 @@ impl Fixture {
         let ordinal = |s: usize| used.iter().position(|u| *u == s).unwrap() as u32;
         rows.sort_by_key(|r| ordinal(r.0));
         let blocks: Vec<Arc<[u8]>> = self.sealed.iter().map(|s| Arc::clone(&s.bytes)).collect();
-        let chunk = |r: &(usize, u32, &Chunk, &Vec<Cell>)| Chunk {
-            stream: ordinal(r.0),
-            ..*r.2
+        let mut cells: Vec<Cell> = Vec::new();
+        let mut row = |r: &(usize, u32, &Chunk, &Vec<Cell>)| {
+            let cell = cells.len() as u32;
+            cells.extend(r.3);
+            let chunk = Chunk {
+                stream: ordinal(r.0),
+                ..*r.2
+            };
+            let block = r.1;
+            Row { chunk, block, cell }
         };
+        let rows: Vec<Row> = rows.iter().map(&mut row).collect();
+        let (mut names, mut sets) = (Sets::default(), Sets::default());
+        let ids = used.iter().map(|s| names.intern(label_sets[*s].as_bytes()));
+        let ids: Vec<u32> = ids.collect();
         let input = SegmentInput {
             sequence: self.sequence,
             written_at: 0,
-            streams: used.iter().map(|s| label_sets[*s].as_bytes()).collect(),
-            chunks: rows.iter().map(chunk).collect(),
-            block_of: rows.iter().map(|r| r.1).collect(),
-            cells: rows.iter().flat_map(|r| r.3.iter().copied()).collect(),
-            metadata: metadata.iter().map(LabelSet::as_bytes).collect(),
+            metadata: metadata
+                .iter()
+                .map(|set| sets.intern(set.as_bytes()))
+                .collect(),
+            labels: &names,
+            streams: &ids,
+            rows: &rows,
+            cells: &cells,
+            sets: &sets,
             blocks: &blocks,
             positions: &[],
         };
