@@ -203,6 +203,17 @@ impl<'p> Accumulator<'p> {
         self.add_many(series, edge, clamp(entries), clamp(bytes));
     }
 
+    /// The last time up to which entries are in the same windows as one at `ts`, as far as that is known: at least `ts`.
+    /// Buckets with edges from `ts` to there may be added as one.
+    #[must_use]
+    pub fn same_until(&mut self, ts: i64) -> i64 {
+        self.windows.of(ts);
+        match self.windows.cached {
+            Some((after, upto, ..)) if after < ts && ts <= upto => upto,
+            _ => ts,
+        }
+    }
+
     fn add_many(&mut self, series: SeriesId, ts: i64, entries: i64, bytes: i64) {
         let (from, to) = self.windows.of(ts);
         if from >= to {

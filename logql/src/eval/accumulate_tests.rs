@@ -274,3 +274,29 @@ fn extreme_times_saturate() {
         }
     }
 }
+
+#[test]
+fn buckets_in_the_same_windows_may_be_added_as_one() {
+    for (query, until) in [
+        // Times, and how far the windows are the same: steps at 100, 110 ..
+        ("count_over_time({a=\"b\"}[20s])", [100, 110, 110, 120]),
+        (
+            "count_over_time({a=\"b\"}[10s] offset 5s)",
+            [105, 105, 115, 115],
+        ),
+        // Ranges that are no whole number of steps: nothing is promised.
+        ("count_over_time({a=\"b\"}[15s])", [100, 101, 110, 111]),
+    ] {
+        let leaf = leaf(query);
+        let second = 1_000_000_000;
+        let steps = Steps {
+            start: 100 * second,
+            end: 150 * second,
+            step: 10 * second,
+        };
+        let mut sums = Accumulator::new(&leaf, steps, 10, HUGE);
+        let got = [100, 101, 110, 111].map(|ts| sums.same_until(ts * second) / second);
+        assert_eq!(got, until, "{query}");
+        assert_eq!(sums.same_until(i64::MIN), i64::MIN, "{query}");
+    }
+}

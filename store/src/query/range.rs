@@ -1,6 +1,7 @@
 //! Range aggregations: every entry (or whole minutes of entries) into an accumulator, segment by segment.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{ControlFlow, Range};
 
 use logql::eval::{Accumulator, EvalError, SeriesId};
@@ -13,7 +14,7 @@ use super::block::{Block, Buffers, to_offsets};
 use super::budget::Budget;
 use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::logs::within;
-use super::select::{HeadPart, Selected, Streams};
+use super::select::{HeadPart, NONE, Selected, Streams};
 use super::{View, storage};
 use crate::head::RawRun;
 use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentEntry, SegmentError};
@@ -92,28 +93,63 @@ struct RangeScan<'p> {
 /// Which series the entries of a stream with certain metadata belong to; `None`: the pipeline drops them.
 #[derive(Debug, Default)]
 struct Cache {
-    /// How often it started anew: numbers of sets hold for one round.
-    round: u32,
-    sets: HashMap<LabelSet, u32>,
-    series: HashMap<(u32, u32), Option<SeriesId>>,
+    by_bytes: HashMap<Box<[u8]>, u32>,
+    /// Metadata sets by number.
+    sets: Vec<LabelSet>,
+    /// By stream and number of the set.
+    series: HashMap<(u32, u32), Option<SeriesId>, BuildHasherDefault<PairHasher>>,
     bytes: usize,
 }
 
+/// Cells of one series with edges in `edge..=until`, all in the same windows.
+struct Sum {
+    series: SeriesId,
+    edge: i64,
+    until: i64,
+    entries: u64,
+    bytes: u64,
+}
+
+/// Hash of a stream's and a set's number: small numbers of our own, which nobody outside chooses.
+#[derive(Debug, Default)]
+struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        let mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.0 = self.0.rotate_left(32) ^ u64::from(n);
+    }
+}
+
 impl Cache {
-    fn set(&mut self, set: &LabelSet) -> u32 {
-        if let Some(id) = self.sets.get(set) {
-            return *id;
-        }
+    /// Forgets everything, numbers too, when there is too much of it. Between segments, whose numbers are not kept.
+    fn trim(&mut self) {
         if self.sets.len() >= CACHED_SETS_MAX {
-            *self = Cache {
-                round: self.round + 1,
-                ..Cache::default()
-            };
+            *self = Cache::default();
         }
-        let id = self.sets.len() as u32;
-        self.bytes += set.as_bytes().len() + 64;
-        self.sets.insert(set.clone(), id);
-        id
+    }
+
+    /// The number of a metadata set, given as canonical bytes; `None`: they are not.
+    fn set(&mut self, bytes: &[u8]) -> Option<u32> {
+        if let Some(number) = self.by_bytes.get(bytes) {
+            return Some(*number);
+        }
+        let set = LabelSet::from_bytes(bytes).ok()?;
+        let number = self.sets.len() as u32;
+        self.bytes += 2 * bytes.len() + 96;
+        self.by_bytes.insert(bytes.into(), number);
+        self.sets.push(set);
+        Some(number)
     }
 }
 
@@ -126,6 +162,7 @@ impl RangeScan<'_> {
         budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
         let sequence = segment.sequence;
+        self.cache.trim();
         let selected = match Selected::open(view, segment, streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
@@ -145,10 +182,10 @@ impl RangeScan<'_> {
             let read = selected
                 .reader
                 .minutes_into(&selected.chunks, self.lengths, &mut tables)
-                .and_then(|()| selected.reader.metadata());
+                .and_then(|()| selected.reader.metadata_numbers(|set| self.cache.set(set)));
             match read {
-                Ok(sets) => {
-                    self.tables(&rows, &selected, &tables, &sets, streams)?;
+                Ok(numbers) => {
+                    self.tables(&rows, &selected, &tables, numbers, streams)?;
                     rows.retain(|(i, _)| selected.chunks[*i as usize].cells.is_none());
                 }
                 // The columns hold the same truth.
@@ -179,16 +216,16 @@ impl RangeScan<'_> {
         rows: &[(u32, u32)],
         selected: &Selected,
         minutes: &Minutes,
-        sets: &[LabelSet],
+        numbers: Vec<u32>,
         streams: &Streams<'_>,
     ) -> Result<(), EvalError> {
-        let mut memo = Memo::new(sets.len());
+        let mut memo = Memo::numbered(numbers);
         for &(row, stream) in rows {
             if selected.chunks[row as usize].cells.is_none() {
                 continue;
             }
             memo.start(stream);
-            self.cells(minutes.of(row as usize), sets, &mut memo, stream, streams)?;
+            self.cells(minutes.of(row as usize), &[], &mut memo, stream, streams)?;
         }
         Ok(())
     }
@@ -202,38 +239,60 @@ impl RangeScan<'_> {
         streams: &Streams<'_>,
     ) -> Result<(), EvalError> {
         let (first, last) = self.span;
+        // Cells that follow each other and add up to the same points.
+        let mut run: Option<Sum> = None;
         for cell in cells {
             // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
             let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
-            if edge < first || edge > last || cell.metadata as usize >= sets.len() {
+            if edge < first || edge > last || cell.metadata as usize >= memo.known.len() {
                 continue;
             }
-            if let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? {
-                self.sum
-                    .add_bucket(series, edge, u64::from(cell.entries), cell.bytes);
+            let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? else {
+                continue;
+            };
+            if let Some(sum) = &mut run
+                && sum.series == series
+                && (sum.edge..=sum.until).contains(&edge)
+            {
+                sum.entries += u64::from(cell.entries);
+                sum.bytes = sum.bytes.saturating_add(cell.bytes);
+                continue;
             }
+            let next = Sum {
+                series,
+                edge,
+                until: self.sum.same_until(edge),
+                entries: u64::from(cell.entries),
+                bytes: cell.bytes,
+            };
+            if let Some(sum) = run.replace(next) {
+                self.add_sum(&sum);
+            }
+        }
+        if let Some(sum) = run {
+            self.add_sum(&sum);
         }
         Ok(())
     }
 
-    /// The series of a stream's entries with this metadata, when the line plays no part. `number` keeps the number
-    /// of the metadata set.
+    fn add_sum(&mut self, sum: &Sum) {
+        let Sum { entries, bytes, .. } = *sum;
+        self.sum.add_bucket(sum.series, sum.edge, entries, bytes);
+    }
+
+    /// The series of a stream's entries with the metadata of this number, when the line plays no part.
     fn series(
         &mut self,
         stream: u32,
-        set: &LabelSet,
-        number: &mut SetNumber,
+        number: u32,
         streams: &Streams<'_>,
     ) -> Result<Option<SeriesId>, EvalError> {
-        if number.round != Some(self.cache.round) {
-            number.number = self.cache.set(set);
-            number.round = Some(self.cache.round);
-        }
-        let key = (stream, number.number);
+        let key = (stream, number);
         if let Some(series) = self.cache.series.get(&key) {
             return Ok(*series);
         }
         let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
+        let set = &self.cache.sets[number as usize];
         let metadata: Vec<(&str, &str)> = set.as_ref().iter().collect();
         let entry = EntryView {
             ts: 0,
@@ -399,6 +458,7 @@ impl RangeScan<'_> {
     }
 
     /// The series of an entry by metadata id, from the memo if it is there.
+    #[inline]
     fn known(
         &mut self,
         id: u32,
@@ -410,8 +470,28 @@ impl RangeScan<'_> {
         if let Some(known) = memo.get(id) {
             return Ok(known);
         }
-        let number = &mut memo.numbers[id as usize];
-        let series = self.series(stream, &sets[id as usize], number, streams)?;
+        self.unknown(id, sets, memo, stream, streams)
+    }
+
+    #[cold]
+    fn unknown(
+        &mut self,
+        id: u32,
+        sets: &[LabelSet],
+        memo: &mut Memo,
+        stream: u32,
+        streams: &Streams<'_>,
+    ) -> Result<Option<SeriesId>, EvalError> {
+        let number = match memo.numbers[id as usize] {
+            NONE => {
+                let set = sets[id as usize].as_bytes();
+                let number = self.cache.set(set).expect("a label set's own bytes");
+                memo.numbers[id as usize] = number;
+                number
+            }
+            number => number,
+        };
+        let series = self.series(stream, number, streams)?;
         memo.put(id, series);
         Ok(series)
     }
@@ -478,16 +558,10 @@ impl RangeScan<'_> {
     }
 }
 
-/// The number that a [`Cache`] gave a metadata set, and in which of its rounds.
-#[derive(Debug, Clone, Copy, Default)]
-struct SetNumber {
-    round: Option<u32>,
-    number: u32,
-}
-
 /// Series by metadata id, for the stream at hand: an array look-up an entry.
 struct Memo {
-    numbers: Vec<SetNumber>,
+    /// Numbers that the cache gave the sets; [`NONE`] as long as nobody asked.
+    numbers: Vec<u32>,
     stream: Option<u32>,
     round: u32,
     known: Vec<(u32, Option<SeriesId>)>,
@@ -495,11 +569,15 @@ struct Memo {
 
 impl Memo {
     fn new(sets: usize) -> Memo {
+        Memo::numbered(vec![NONE; sets])
+    }
+
+    fn numbered(numbers: Vec<u32>) -> Memo {
         Memo {
-            numbers: vec![SetNumber::default(); sets],
             stream: None,
             round: 0,
-            known: vec![(0, None); sets],
+            known: vec![(0, None); numbers.len()],
+            numbers,
         }
     }
 

@@ -164,6 +164,8 @@ impl Reader {
 
     /// The same one at a time. `None` says that what came before is to be forgotten: it was from a damaged copy.
     ///
+    /// `each` must not ask the reader for another section: buffers are in use meanwhile.
+    ///
     /// # Errors
     /// [`SegmentError`].
     pub fn each_stream(
@@ -206,6 +208,27 @@ impl Reader {
             Ok(())
         })?;
         Ok(sets)
+    }
+
+    /// As [`Reader::metadata`], with what `number` makes of the bytes of each set; `None`: they are no label set.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub(crate) fn metadata_numbers(
+        &self,
+        mut number: impl FnMut(&[u8]) -> Option<u32>,
+    ) -> Result<Vec<u32>, SegmentError> {
+        let mut numbers = Vec::new();
+        self.section(Section::Metadata, |raw| {
+            numbers.clear();
+            sections::decode_set_bytes(raw, &mut |bytes| {
+                let number = number(bytes);
+                numbers.extend(number);
+                number.is_some()
+            })?;
+            Ok(())
+        })?;
+        Ok(numbers)
     }
 
     /// Minute tables; `chunks` are all rows as [`Reader::chunks`] gave them. They exist once: when damaged, count

@@ -145,6 +145,17 @@ pub(super) fn decode_sets(
     raw: &[u8],
     each: &mut dyn FnMut(Labels<'_>),
 ) -> Result<usize, &'static str> {
+    decode_set_bytes(raw, &mut |bytes| {
+        let labels = Labels::check(bytes).ok();
+        labels.map(&mut *each).is_some()
+    })
+}
+
+/// The same with unchecked bytes; `each` returns false for what is no label set.
+pub(super) fn decode_set_bytes(
+    raw: &[u8],
+    each: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<usize, &'static str> {
     if raw.is_empty() {
         return Ok(0);
     }
@@ -178,7 +189,9 @@ pub(super) fn decode_sets(
         }
         std::mem::swap(&mut before, &mut list);
         total += set.len();
-        each(Labels::check(&set).map_err(|_| "label set")?);
+        if !each(&set) {
+            return Err("label set");
+        }
         sets += 1;
     }
     Ok(sets)
