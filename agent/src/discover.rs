@@ -756,7 +756,9 @@ impl World {
             let Some(file) = instance.by_name(name) else {
                 return push_new(&mut todo.containers, cid);
             };
-            file.dirty |= !matches!(file.source, Source::Gz(_)) && !file.gz;
+            if !matches!(file.source, Source::Gz(_)) && !file.gz {
+                file.mark();
+            }
             file.closed = mask.contains(EventMask::CLOSE_WRITE);
             self.settle(iid, now);
             return;

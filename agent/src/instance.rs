@@ -45,6 +45,9 @@ pub(crate) struct LogFile {
     pub(crate) present: bool,
     /// There may be something to read.
     pub(crate) dirty: bool,
+    /// Marked since its last read began. What was read then is handled later, after waits for the sink in which events
+    /// are followed: the mark must outlive that.
+    pub(crate) marked: bool,
     /// Read to its end, and no more is expected.
     pub(crate) complete: bool,
     /// Its writer has closed it since its last rename or growth.
@@ -71,6 +74,7 @@ impl LogFile {
             source: Source::Closed,
             present: true,
             dirty: true,
+            marked: false,
             complete: false,
             closed: false,
             size: found.size,
@@ -91,8 +95,14 @@ impl LogFile {
         if !found.gz {
             // A copy is written on; the descriptor would stay with the original.
             self.source = Source::Closed;
-            self.dirty = true;
+            self.mark();
         }
+    }
+
+    /// There may be more to read than was.
+    pub(crate) fn mark(&mut self) {
+        self.dirty = true;
+        self.marked = true;
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -281,7 +291,7 @@ impl Instance {
                 f.present = true;
                 f.size = found.size;
                 if !f.gz && found.size != f.seen_end {
-                    f.dirty = true;
+                    f.mark();
                 }
             } else if let Some(a) = self
                 .aliases
@@ -461,7 +471,9 @@ impl Instance {
         self.gone = true;
         for f in &mut self.files {
             f.present = false;
-            f.dirty |= f.is_open();
+            if f.is_open() {
+                f.mark();
+            }
         }
         self.aliases.clear();
         self.drop_vanished(stats, until);

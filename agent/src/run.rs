@@ -263,6 +263,9 @@ impl<S: Sink> Agent<S> {
                 }
                 continue;
             }
+            if let Some(instance) = &mut self.world.instances[iid] {
+                instance.files[index].marked = false;
+            }
             // At most `slots`, which is at most the capacity.
             let _ = turn.push((iid, index));
         }
@@ -331,6 +334,7 @@ impl<S: Sink> Agent<S> {
             return Flow::Continue;
         };
         let f = &mut instance.files[index];
+        f.marked = false;
         let offset = f.cursor.next_offset();
         let Source::Gz(gz) = &mut f.source else {
             return Flow::Continue;
@@ -429,7 +433,7 @@ impl<S: Sink> Agent<S> {
             f.grew(now);
         }
         let stopped = self.out.recs.len() >= crate::frame::MAX_RECS && f.cursor.next_offset() < end;
-        f.dirty = context.full || stopped;
+        f.dirty = context.full || stopped || f.marked;
         if tight && !f.dirty && f.present && f.cursor.long.is_none() {
             f.source = Source::Closed;
         }
