@@ -212,3 +212,28 @@ fn a_full_sink_holds_everything_back() {
         lab.expect(&["a", "b"]).await;
     });
 }
+
+#[test]
+fn what_is_written_while_a_batch_waits_is_read_at_once() {
+    let mut lab = Lab::new();
+    let pods = ["shop_a-0_u-1", "shop_b-0_u-2"].map(|pod| lab.container(pod, "main"));
+    let mut writers = pods.map(|dir| Writer::open(dir.join("0.log")));
+    for w in &mut writers {
+        w.out("first");
+    }
+    lab.store.borrow_mut().full = true;
+    lab.run(async |lab| {
+        lab.until("a wait", |_, stats| stats.waits > 0).await;
+        // Both files have been read by now, and one of the two waits in its buffer.
+        for w in &mut writers {
+            w.out("second");
+        }
+        // A new container is seen, so the events before it are as well.
+        Writer::open(lab.container("shop_c-0_u-3", "main").join("0.log")).out("other");
+        lab.until("events", |_, stats| stats.files == 3).await;
+        lab.store.borrow_mut().full = false;
+        lab.store.borrow().changed.notify_waiters();
+        // Long before the next rescan.
+        lab.until("lines", |s, _| s.texts().len() == 5).await;
+    });
+}
