@@ -154,6 +154,33 @@ fn p3_a_lost_damaged_or_old_index_changes_no_answer() {
 }
 
 #[test]
+fn p3_a_flipped_bit_in_the_index_changes_no_answer() {
+    let temp = tempfile::tempdir().expect("temporary directory");
+    let disk = SimDisk::with_real_root(1, temp.path());
+    let store = Store::open(options(&disk)).expect("opens");
+    catch_up(&store, [6, 6]).expect("flushes");
+    let before = answers(&store);
+    store.close().expect("closes");
+    // The last handle closes the database, which folds its log into the file.
+    drop(store);
+    let files = index_files(temp.path());
+    let [file] = &files[..] else {
+        panic!("closing leaves one file: {files:?}");
+    };
+    let whole = fs::read(file).expect("read");
+    // Empty space is skipped: a flip there changes nothing.
+    let places = (0..whole.len()).filter(|at| whole[*at] != 0);
+    for at in places.step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(file, bytes).expect("write");
+        let store = Store::open(options(&disk)).unwrap_or_else(|e| panic!("byte {at}: {e}"));
+        assert_eq!(answers(&store), before, "bit {} of byte {at}", at % 8);
+        store.close().expect("closes");
+    }
+}
+
+#[test]
 fn p3_without_any_file_for_the_index_all_answers_are_the_same() {
     let temp = tempfile::tempdir().expect("temporary directory");
     let build = |disk: &SimDisk| {

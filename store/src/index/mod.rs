@@ -29,6 +29,7 @@ mod lookup;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::HashMap;
 use std::io;

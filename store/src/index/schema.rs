@@ -23,7 +23,7 @@ const CHECKPOINT_PAGES: i32 = 256;
 
 /// Stream ids in one row of `pairs`: a pair of ten thousand streams has some twenty rows, one of which a new stream
 /// changes.
-const PART_STREAMS: u32 = 512;
+pub(super) const PART_STREAMS: u32 = 512;
 
 const SCHEMA: &str = "
 CREATE TABLE streams(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, vals BLOB NOT NULL);
@@ -72,10 +72,7 @@ fn prepare(mut c: Connection) -> Result<Connection, IndexError> {
     if application != APPLICATION_ID || version != VERSION {
         return Err(IndexError::Damaged("another application's or version's"));
     }
-    let check: String = c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
-    if check != "ok" {
-        return Err(IndexError::Damaged("integrity check failed"));
-    }
+    super::verify::verify(&c)?;
     Ok(c)
 }
 
