@@ -229,9 +229,12 @@ class Bench:
         n.wait_lines(info["lines"])
         stop.set()
         t.join()
-        total = sum(float(v) for s in n.instant("sum(count_over_time(%s[25h]))" % ALL, info["end"] + 1) for v in [s["value"][1]])
-        if int(total) != info["lines"]:
-            raise SystemExit("the store counts %d lines of %d" % (total, info["lines"]))
+        got = {tuple(s["metric"][k] for k in ("namespace", "pod", "container")): int(float(s["value"][1]))
+               for s in n.instant("sum by (namespace,pod,container) (count_over_time(%s[25h]))" % ALL, info["end"] + 1)}
+        want = count_lines(os.path.join(root, "var/log/pods"))
+        if got != want or sum(got.values()) != info["lines"]:
+            raise SystemExit("the store counts %d lines of %d: %s" % (sum(got.values()), info["lines"], sorted(set(got.items()) ^ set(want.items()))[:6]))
+        print("every line is queryable: %d lines of %d containers, as in the files" % (info["lines"], len(got)), flush=True)
         self.put("rss_peak_catchup_histogram", n.mem("VmHWM"), "%d histograms meanwhile" % asked[0])
         n.stop()
 
@@ -482,6 +485,17 @@ class StreamWriter:
             text += "%s %s F %s\n" % (stamp, out, msg)
         with open(os.path.join(self.dirs[i], "0.log"), "a") as f:
             f.write(text)
+
+
+def count_lines(pods):
+    """Lines of each container as its files have them: a line ends with its F record."""
+    count = {}
+    for name in os.listdir(pods):
+        namespace, pod, _ = name.split("_")
+        for container in os.listdir(os.path.join(pods, name)):
+            with open(os.path.join(pods, name, container, "0.log"), "rb") as f:
+                count[namespace, pod, container] = sum(1 for record in f if record.split(b" ", 3)[2] == b"F")
+    return count
 
 
 def count_seq(n, want):
