@@ -550,22 +550,15 @@ impl World {
 
     /// Decides what an instance needs next, and queues it for that.
     pub(crate) fn settle(&mut self, iid: usize, now: Instant) -> Need {
-        let Some(instance) = &mut self.instances[iid] else {
+        let Some((instance, env)) = self.parts(iid, now) else {
             return Need::Nothing;
         };
-        let env = Env {
-            stats: &self.config.stats,
-            timing: &self.config.timing,
-            next_id: &mut self.next_id,
-            start_at: self.config.start_at,
-            may_open: &mut self.may_open,
-            now,
-        };
         let need = instance.settle(&env);
+        let queued = instance.queued;
+        instance.queued |= matches!(need, Need::Read | Need::Flush);
         match need {
             Need::Read | Need::Flush => {
-                if !instance.queued {
-                    instance.queued = true;
+                if !queued {
                     self.queue.push_back(iid);
                 }
             }
