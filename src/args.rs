@@ -150,7 +150,7 @@ const FORWARD: &Flag = &Flag {
 const FOLLOW: &Flag = &Flag {
     name: "follow",
     value: None,
-    help: "go on with new entries (not in this version yet)",
+    help: "show the newest entries, oldest first, and go on with new ones until Ctrl-C",
 };
 const DEMO_LISTEN: &Flag = &flag(
     "listen",

@@ -75,18 +75,35 @@ impl Target {
         }
     }
 
+    /// Whether it is a data directory that no process writes to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The body of a successful answer.
     ///
     /// # Errors
     /// No answer, or the server's own error text.
     pub(crate) fn get(&self, path_and_query: &str) -> Result<Vec<u8>, Failure> {
+        self.ask(path_and_query).map_err(|e| e.failure)
+    }
+
+    /// The same, telling failures that may pass from those that will not.
+    ///
+    /// # Errors
+    /// No answer, or the server's own error text.
+    pub(crate) fn ask(&self, path_and_query: &str) -> Result<Vec<u8>, Unanswered> {
         let answer = http_client::get(&self.url, path_and_query, TIMEOUT).map_err(|e| {
             let failure = Failure::caused(format!("cannot ask {}", self.url), &e);
-            match (&e, &self.server) {
+            let failure = match (&e, &self.server) {
                 (http_client::Error::Connect { .. }, None) => failure.with_hint(
                     "is drupelet running there? `--url` asks another server, `--data-dir` a store without one",
                 ),
                 _ => failure,
+            };
+            Unanswered {
+                passing: !matches!(e, http_client::Error::Url { .. }),
+                failure,
             }
         })?;
         if answer.status == 200 {
@@ -94,11 +111,28 @@ impl Target {
         }
         let cut = &answer.body[..answer.body.len().min(ERROR_BYTES_MAX)];
         let text = String::from_utf8_lossy(cut);
-        Err(Failure::failed(format!(
-            "{} ({})",
-            text.trim_end(),
-            answer.status
-        )))
+        Err(Unanswered {
+            failure: Failure::failed(format!("{} ({})", text.trim_end(), answer.status)),
+            passing: answer.status == 429 || answer.status >= 500,
+        })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    /// For the user.
+    pub(crate) failure: Failure,
+    /// The same question may be answered later.
+    pub(crate) passing: bool,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Unanswered {
+        Unanswered {
+            failure,
+            passing: false,
+        }
     }
 }
 

@@ -61,11 +61,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
     for later in ["agent", "store", "stats"] {
         check(&done(&[later]), 2, &["not in this version yet"]);
     }
-    for flag in [
-        &["query", "--follow"][..],
-        &["query", "--pods-dir", "/x"],
-        &["segments", "export"],
-    ] {
+    for flag in [&["query", "--pods-dir", "/x"][..], &["segments", "export"]] {
         check(&done(flag), 2, &["not in this version yet"]);
     }
 }

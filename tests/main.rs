@@ -2,6 +2,7 @@
 
 mod cli;
 mod cost;
+mod follow;
 mod kill9;
 mod kubelet;
 mod support;

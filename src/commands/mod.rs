@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 pub(crate) mod doctor;
+mod follow;
 mod labels;
 mod query;
 mod run;
