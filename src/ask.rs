@@ -18,6 +18,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:3100";
 const TIMEOUT: Duration = Duration::from_secs(75);
 /// What every data directory has (docs/FORMAT.md).
 const LOCK_FILE: &str = "lock";
+/// Longest note in a lock file that is read, bytes.
+const NOTE_BYTES_MAX: u64 = 4096;
 /// An error body beyond this is not ours and is cut.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -59,10 +61,7 @@ impl Target {
                 server: Some(server),
             }),
             Err(store::api::OpenError::InUse { dir, holder }) => {
-                let addr = holder
-                    .split_whitespace()
-                    .find_map(|w| w.strip_prefix("addr="));
-                let addr = addr.ok_or_else(|| {
+                let addr = address(&holder).ok_or_else(|| {
                     Failure::failed(format!(
                         "data directory `{}` is in use by {holder}, which gives no address to ask",
                         dir.display()
@@ -116,6 +115,32 @@ impl Target {
             passing: answer.status == 429 || answer.status >= 500,
         })
     }
+}
+
+/// The metrics of the drupelet that has a data directory, or in words why there are none. The lock is not tried: that
+/// could keep a drupelet from starting.
+pub(crate) fn metrics_of(dir: &Path) -> Result<String, String> {
+    let note = disk::atomic::read(
+        &disk::real::RealDisk::new(),
+        &dir.join(LOCK_FILE),
+        NOTE_BYTES_MAX,
+    );
+    let note = String::from_utf8_lossy(&note.unwrap_or_default()).into_owned();
+    let addr =
+        address(&note).ok_or("no drupelet has run on this data directory, nothing to ask")?;
+    let target = Target::from_url(&format!("http://{}", reachable(addr)));
+    match target.get("/metrics") {
+        Ok(metrics) => Ok(String::from_utf8_lossy(&metrics).into_owned()),
+        Err(_) => Err(format!(
+            "no drupelet answers on {addr}, where the last one on this data directory was"
+        )),
+    }
+}
+
+/// The address in a lock file's note.
+fn address(note: &str) -> Option<&str> {
+    note.split_whitespace()
+        .find_map(|w| w.strip_prefix("addr="))
 }
 
 /// Why there is no answer.
