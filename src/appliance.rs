@@ -1,4 +1,4 @@
-//! Agent, store and HTTP service in one process: opening, running, stopping.
+//! Agent, store and HTTP service in one process, or the latter two alone: opening, running, stopping.
 //!
 //! Opening happens in the order in which it can fail for the user's reasons: address, data directory, pods directory.
 //! Stopping: the agent reads no more, the store flushes, the process ends; at most [`STOP_MAX`] in all.
@@ -7,8 +7,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use agent::AgentError;
 use store::api::{OpenError, Options, Store};
 use store::http::{HttpLimits, Service, State};
 use tokio::sync::watch;
@@ -17,6 +19,15 @@ use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
 use crate::report::Failure;
 use crate::signals::{Signals, exit_now};
+
+/// What runs in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// Reading pod logs, the store, HTTP.
+    All,
+    /// The store and HTTP.
+    Store,
+}
 
 /// Promised to the service manager: 10 s from SIGTERM to the end.
 const STOP_MAX: Duration = Duration::from_secs(9);
@@ -143,7 +154,7 @@ pub(crate) fn open_failure(error: &OpenError) -> Failure {
 }
 
 /// Raises the soft limit on open files to the hard one: each container has at least one.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -155,34 +166,97 @@ fn raise_open_files() {
     }
 }
 
+/// A runtime of one thread, with few and short-lived ones for what blocks.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(|e| Failure::caused("cannot start the runtime", &e))
+}
+
 /// Runs until SIGTERM or SIGINT. `started` is called once requests are answered.
 ///
 /// # Errors
 /// What kept it from starting, or from stopping in order.
 pub(crate) fn run(
     config: &Config,
+    parts: Parts,
     listener: TcpListener,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
-    let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
-    let addr = listener.local_addr().map_err(fail("cannot listen"))?;
+    let addr = listener
+        .local_addr()
+        .map_err(|e| Failure::caused("cannot listen", &e))?;
     let store = open_store(config, Some(addr)).map_err(|e| open_failure(&e))?;
-    check_pods_dir(&config.pods_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .thread_keep_alive(Duration::from_secs(1))
-        .build()
-        .map_err(fail("cannot start the runtime"))?;
-    let result = runtime.block_on(live(config, &store, listener, addr, started));
+    if parts == Parts::All {
+        check_pods_dir(&config.pods_dir)?;
+    }
+    let runtime = runtime()?;
+    let result = runtime.block_on(live(config, parts, &store, listener, addr, started));
     // Whatever still runs then (a query past its client) must not delay the end.
     runtime.shutdown_background();
     result
 }
 
+/// The agent's thread.
+pub(crate) struct Tailing {
+    thread: JoinHandle<Result<(), AgentError>>,
+    /// Closes when the agent drops its sink: it offers nothing more.
+    ended: watch::Receiver<()>,
+}
+
+impl Tailing {
+    /// Starts reading pod logs into the sink that `make_sink` gives; `ended` closes when that sink is dropped.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub(crate) fn start<S: agent::sink::Sink>(
+        config: agent::config::Config,
+        make_sink: impl FnOnce() -> S + Send + 'static,
+        ended: watch::Receiver<()>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Tailing, Failure> {
+        let thread = agent::start(config, make_sink, self::ended(stopped))
+            .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+        Ok(Tailing { thread, ended })
+    }
+
+    /// Completes when nothing more is offered.
+    pub(crate) async fn ended(&mut self) {
+        // The only news is the end.
+        let _ = self.ended.changed().await;
+    }
+
+    /// How it ended. The sink is gone, so the thread is at its very end.
+    ///
+    /// # Errors
+    /// What ended it, unless it was told to stop.
+    pub(crate) fn join(self) -> Result<(), Failure> {
+        match self.thread.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Failure::caused("reading pod logs failed", &e)),
+            Err(_) => Err(Failure::failed("reading pod logs ended in a panic")),
+        }
+    }
+}
+
+/// Completes when the agent ends; never without one.
+async fn tailing_ended(tailing: &mut Option<Tailing>) {
+    match tailing {
+        Some(tailing) => tailing.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn live(
     config: &Config,
+    parts: Parts,
     store: &Store,
     listener: TcpListener,
     addr: SocketAddr,
@@ -192,12 +266,16 @@ async fn live(
     let mut signals = Signals::new().map_err(fail("cannot take over signals"))?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(fail("cannot listen"))?;
     let (stop, stopped) = watch::channel(false);
-    let stats = Arc::new(agent::stats::Stats::default());
-    let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
-    let (sink, mut agent_ended) = LocalSink::new(store.clone());
-    let agent = agent_config(config, stats);
-    let agent = agent::start(agent, move || sink, ended(stopped.clone()))
-        .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+    let stats = (parts == Parts::All).then(|| Arc::new(agent::stats::Stats::default()));
+    let service = service(config, store, stats.as_ref());
+    let service = service.map_err(fail("cannot start query threads"))?;
+    let mut tailing = None;
+    if let Some(stats) = stats {
+        let (sink, sink_ended) = LocalSink::new(store.clone());
+        let agent = agent_config(config, stats);
+        let stopped = stopped.clone();
+        tailing = Some(Tailing::start(agent, move || sink, sink_ended, stopped)?);
+    }
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
     service.set_state(State::Ready);
@@ -207,7 +285,7 @@ async fn live(
     let mut http_runs = true;
     let early = tokio::select! {
         name = signals.next() => {
-            tracing::info!(signal = name, "stopping: reading no more, writing what is in memory");
+            tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
         served = &mut http => {
@@ -215,14 +293,14 @@ async fn live(
             served.map_err(fail("the HTTP service failed"))?;
             Some("the HTTP service ended by itself")
         }
-        _ = agent_ended.changed() => Some("reading pod logs ended by itself"),
+        () = tailing_ended(&mut tailing) => Some("reading pod logs ended by itself"),
     };
     let _ = stop.send(true);
     let closing = async {
         if http_runs {
-            tokio::join!(&mut http, close(store, agent_ended)).1
+            tokio::join!(&mut http, close(store, &mut tailing)).1
         } else {
-            close(store, agent_ended).await
+            close(store, &mut tailing).await
         }
     };
     let closed = tokio::select! {
@@ -232,12 +310,10 @@ async fn live(
             .with_hint("nothing is lost: what was not written is read again from the pod logs")),
     };
     closed?;
-    // The sink is gone, so the thread is at its very end.
-    match (agent.join(), early) {
-        (Ok(Err(e)), _) => Err(Failure::caused("reading pod logs failed", &e)),
-        (Err(_), _) => Err(Failure::failed("reading pod logs ended in a panic")),
-        (Ok(Ok(())), Some(why)) => Err(Failure::failed(why)),
-        (Ok(Ok(())), None) => {
+    tailing.map_or(Ok(()), Tailing::join)?;
+    match early {
+        Some(why) => Err(Failure::failed(why)),
+        None => {
             tracing::info!("stopped");
             Ok(())
         }
@@ -245,9 +321,10 @@ async fn live(
 }
 
 /// Waits until the agent offers nothing more, then writes what the store holds.
-async fn close(store: &Store, mut agent_ended: watch::Receiver<()>) -> Result<(), Failure> {
-    // The only news is the end: the sender is dropped with the agent's sink.
-    let _ = agent_ended.changed().await;
+async fn close(store: &Store, tailing: &mut Option<Tailing>) -> Result<(), Failure> {
+    if let Some(tailing) = tailing {
+        tailing.ended().await;
+    }
     let store = store.clone();
     let closed = tokio::task::spawn_blocking(move || store.close()).await;
     let failed = |e: &dyn std::error::Error| {
@@ -266,14 +343,14 @@ pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// The HTTP service over a store, not ready yet.
+/// The HTTP service over a store, not ready yet; with the agent's metrics if there is one.
 ///
 /// # Errors
 /// When its threads cannot be started.
 pub(crate) fn service(
     config: &Config,
     store: &Store,
-    stats: &Arc<agent::stats::Stats>,
+    stats: Option<&Arc<agent::stats::Stats>>,
 ) -> io::Result<Arc<Service>> {
     let limits = HttpLimits {
         query_timeout: config.query_timeout,
@@ -282,12 +359,18 @@ pub(crate) fn service(
         ..HttpLimits::default()
     };
     let mut service = Service::new(store.clone(), limits)?;
-    let stats = Arc::clone(stats);
-    service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
+    if let Some(stats) = stats {
+        let stats = Arc::clone(stats);
+        service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
+    }
     Ok(Arc::new(service))
 }
 
-fn agent_config(config: &Config, stats: Arc<agent::stats::Stats>) -> agent::config::Config {
+/// The agent's part of a configuration.
+pub(crate) fn agent_config(
+    config: &Config,
+    stats: Arc<agent::stats::Stats>,
+) -> agent::config::Config {
     use agent::config::ReaderChoice;
     agent::config::Config {
         pods_dir: config.pods_dir.clone(),

@@ -184,7 +184,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         ready: true,
     },
     later("agent", "tail and forward only (not in this version yet)"),
-    later("store", "store and query only (not in this version yet)"),
+    Command {
+        name: "store",
+        operands: "",
+        operands_max: 0,
+        summary: "store and query only",
+        about: "Keeps what others send and answers Loki queries over HTTP until SIGTERM; tails nothing.",
+        flags: &[CONFIG, DATA_DIR, LISTEN, LOG_LEVEL],
+        ready: true,
+    },
     Command {
         name: "query",
         operands: "['LOGQL']",

@@ -58,7 +58,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         2,
         &["`--from` is `tomorrow`"],
     );
-    for later in ["agent", "store", "stats"] {
+    for later in ["agent", "stats"] {
         check(&done(&[later]), 2, &["not in this version yet"]);
     }
     for flag in [&["query", "--pods-dir", "/x"][..], &["segments", "export"]] {
@@ -71,7 +71,7 @@ fn every_command_has_help() {
     let overview = done(&["--help"]);
     assert_eq!(overview.code, 0);
     let commands = [
-        "run", "query", "labels", "series", "check", "doctor", "segments", "demo",
+        "run", "store", "query", "labels", "series", "check", "doctor", "segments", "demo",
     ];
     for command in commands {
         assert!(
@@ -360,6 +360,47 @@ fn p7_what_a_pod_log_lost_is_counted_and_shown() {
         assert!(metrics.contains(&format!("\n{metric}\n")), "{metrics}");
         assert!(doctor.stdout.contains(words), "{doctor:#?}");
     }
+}
+
+#[test]
+fn the_store_alone_answers_and_tails_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pods, data) = (pods(dir.path()), dir.path().join("data"));
+    let mut tailed = Running::run(&pods, &data);
+    eventually("three lines", || {
+        let done = query(["--data-dir", data.to_str().unwrap()], &["--output", "raw"]);
+        (done.stdout.lines().count() == 3).then_some(())
+    });
+    tailed.signal("TERM");
+    assert_eq!(tailed.wait(), 0);
+
+    let mut store = Running::store(&data);
+    let url = format!("http://{}", store.addr);
+    assert_eq!(get(&store.addr, "/ready").0, 200);
+    let found = query(["--url", &url], &["--output", "raw"]);
+    assert_eq!(found.stdout.lines().count(), 3, "{found:#?}");
+    let (_, metrics) = get(&store.addr, "/metrics");
+    assert!(metrics.contains("drupelet_store_segments 1"), "{metrics}");
+    assert!(!metrics.contains("drupelet_agent_"), "{metrics}");
+
+    // The directory and the port belong to one process.
+    let second = done(&[
+        "store",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    check(&second, 1, &["in use", &format!("addr={}", store.addr)]);
+    let second = done(&["store", "--data-dir", "/nowhere", "--listen", &store.addr]);
+    check(&second, 1, &["cannot listen on"]);
+    check(
+        &done(&["store", "--pods-dir", "/x"]),
+        2,
+        &["unknown flag `--pods-dir` for `drupelet store`"],
+    );
+    store.signal("INT");
+    assert_eq!(store.wait(), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use disk::Disk;
 use wire::query::{Answer, Sample};
 
-use crate::appliance;
+use crate::appliance::{self, Parts};
 use crate::args::Raw;
 use crate::ask::Target;
 use crate::config::Config;
@@ -87,7 +87,7 @@ fn in_dir(raw: &Raw, root: &Path) -> Result<(), Failure> {
     let (alive, ended) = channel();
     std::thread::scope(|scope| {
         let presenter_ended = ended;
-        let result = appliance::run(&config, listener, move |addr| {
+        let result = appliance::run(&config, Parts::All, listener, move |addr| {
             let (writer_alive, writer_ended) = channel::<()>();
             scope.spawn(move || keep_writing(&mut node, &writer_ended));
             scope.spawn(move || {

@@ -9,6 +9,7 @@ mod query;
 mod run;
 mod segments;
 mod series;
+mod store;
 
 use crate::args::Raw;
 use crate::config::Config;
@@ -21,6 +22,7 @@ use crate::report::{Failure, written};
 pub(crate) fn dispatch(raw: &Raw) -> Result<(), Failure> {
     match raw.command.name {
         "run" => run::run(raw),
+        "store" => store::run(raw),
         "query" => query::run(raw),
         "labels" => labels::run(raw),
         "series" => series::run(raw),

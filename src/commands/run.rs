@@ -1,6 +1,6 @@
 //! `drupelet run`: agent and store in one process.
 
-use crate::appliance;
+use crate::appliance::{self, Parts};
 use crate::args::Raw;
 use crate::config::Config;
 use crate::report::Failure;
@@ -11,5 +11,5 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     let config = Config::load(raw, &crate::environment)?;
     crate::logging::init(config.log_level);
     let listener = appliance::bind(&config.listen)?;
-    appliance::run(&config, listener, |_| {})
+    appliance::run(&config, Parts::All, listener, |_| {})
 }
