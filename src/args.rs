@@ -16,7 +16,7 @@ pub(crate) enum Request {
 }
 
 /// A command with its flags and operands, unchecked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Raw {
     /// From the table.
     pub(crate) command: &'static Command,

@@ -60,6 +60,14 @@ pub(crate) struct Config {
     pub(crate) query_memory: usize,
 }
 
+/// A key with its values in two configurations, as they would be written in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) path: &'static str,
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
 /// One key of the file.
 struct Key {
     /// Path with dots; the environment's name is the last part.
@@ -243,9 +251,7 @@ impl Config {
     /// Exit code 2: a file that cannot be read or is not YAML, an unknown key, a mistyped value; each with its place.
     pub(crate) fn load(raw: &Raw, env: Env<'_>) -> Result<Config, Failure> {
         let mut config = Config::defaults(env);
-        let file = raw.get("config").map(str::to_owned);
-        let file = file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()));
-        if let Some(file) = file {
+        if let Some(file) = Config::file_of(raw, env) {
             let text = read_file(Path::new(&file))?;
             config.apply_file(&file, &text, env)?;
         }
@@ -258,6 +264,24 @@ impl Config {
             )));
         }
         Ok(config)
+    }
+
+    /// The file of an invocation, if it has one.
+    pub(crate) fn file_of(raw: &Raw, env: Env<'_>) -> Option<String> {
+        let file = raw.get("config").map(str::to_owned);
+        file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()))
+    }
+
+    /// The keys whose values differ in another configuration.
+    pub(crate) fn differences(&self, new: &Config) -> Vec<Difference> {
+        let labels = |config: &Config| format!("{:?}", config.labels);
+        let keys = KEYS
+            .iter()
+            .map(|key| (key.path, (key.show)(self), (key.show)(new)));
+        keys.chain([("labels", labels(self), labels(new))])
+            .filter(|(_, old, new)| old != new)
+            .map(|(path, old, new)| Difference { path, old, new })
+            .collect()
     }
 
     /// The demo's: only its own flags count, everything is below `root`.

@@ -5,6 +5,7 @@ mod cost;
 mod follow;
 mod kill9;
 mod kubelet;
+mod reload;
 mod support;
 mod tidy;
 mod util;

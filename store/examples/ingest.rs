@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::api::{AppendError, Options, Store};
+use store::api::{AppendError, Options, Store, Tuning};
 use store::segment::{Reader, Section};
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 
@@ -37,9 +37,11 @@ fn main() {
         dir: dir.clone(),
         disk: Arc::clone(&disk),
         head_bytes: head_kib << 10,
-        flush_interval: Duration::from_secs(1800),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(1800),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
     })
     .expect("open");
     let (wall, cpu, own) = (Instant::now(), cpu_seconds(), thread_seconds());

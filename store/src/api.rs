@@ -24,12 +24,29 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// Bytes of the head's pool. Default 4 MiB.
     pub head_bytes: usize,
+    /// What can be changed later.
+    pub tuning: Tuning,
+}
+
+/// What [`Store::tune`] changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
     /// Oldest an entry in the head may get before everything is flushed. Default 30 min.
     pub flush_interval: Duration,
-    /// Memory budget of one query, bytes.
+    /// Memory budget of one query, bytes. Default 16 MiB.
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            flush_interval: Duration::from_secs(30 * 60),
+            query_memory: 16 << 20,
+            max_query_series: 500,
+        }
+    }
 }
 
 /// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
@@ -203,9 +220,10 @@ impl Store {
         request: &Request,
         cancel: &Cancel,
     ) -> Result<(Value, QueryStats), EvalError> {
+        let tuning = self.inner.tuning();
         let limits = query::Limits {
-            memory: self.inner.query_memory,
-            series: self.inner.max_query_series,
+            memory: tuning.query_memory,
+            series: tuning.max_query_series,
         };
         query::run(&*self.inner, limits, plan, request, cancel)
     }

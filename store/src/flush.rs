@@ -77,7 +77,7 @@ fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
         let due = state
             .head
             .oldest()
-            .map(|oldest| oldest + inner.flush_interval);
+            .map(|oldest| oldest + inner.tuning().flush_interval);
         if state.head.frozen().is_none() && due.is_some_and(|due| now >= due) {
             match state.head.freeze(Reason::Age, false) {
                 Ok(_) => continue,

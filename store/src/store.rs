@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use disk::{Disk, LockGuard};
 use wire::Batch;
 
-use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
+use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
 use crate::query::{self, Damage};
@@ -26,11 +26,8 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     /// Directory of the segments.
     pub(crate) segments: PathBuf,
-    pub(crate) flush_interval: Duration,
-    #[allow(dead_code, reason = "read by queries")]
-    pub(crate) query_memory: usize,
-    #[allow(dead_code, reason = "read by queries")]
-    pub(crate) max_query_series: usize,
+    /// What can be changed while it runs.
+    tuning: Mutex<Tuning>,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
     /// Which streams are where; a cache.
@@ -77,6 +74,10 @@ impl State {
 }
 
 impl Inner {
+    pub(crate) fn tuning(&self) -> Tuning {
+        *self.tuning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held is a bug of ours; what is in the head is still whole entries.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -181,9 +182,7 @@ impl Store {
             index: Arc::clone(&index),
             disk,
             segments,
-            flush_interval: options.flush_interval,
-            query_memory: options.query_memory,
-            max_query_series: options.max_query_series,
+            tuning: Mutex::new(options.tuning),
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
             damage: Damage::default(),
             state: Mutex::new(State {
@@ -222,6 +221,15 @@ impl Store {
         if let Some(Err(error)) = lock.as_ref().map(|lock| lock.set_note(&note)) {
             tracing::warn!(%error, "cannot note the holder of the data directory");
         }
+    }
+
+    /// Changes what can be changed while the store runs, from the next query and flush on.
+    pub fn tune(&self, tuning: Tuning) {
+        let mut current = self.inner.tuning.lock();
+        **current.as_mut().unwrap_or_else(|e| e.get_mut()) = tuning;
+        drop(current);
+        // It waits for the age of the oldest entry.
+        self.inner.wake.notify_one();
     }
 
     /// Takes a batch, all or nothing, never blocking on the disk.

@@ -27,9 +27,11 @@ fn options(disk: Arc<dyn Disk>) -> Options {
         dir: DIR.into(),
         disk,
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(3600),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(3600),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use disk::Disk;
 use disk::sim::SimDisk;
-use store::api::{AppendError, OpenError, Options, Store};
+use store::api::{AppendError, OpenError, Options, Store, Tuning};
 use store::block::{Column, Decoder, Metadata};
 use store::segment::{self, Chunk, Reader, SegmentError};
 use wire::{Batch, Entry, LabelSet, SourcePosition};
@@ -44,9 +44,11 @@ pub fn options(disk: &SimDisk) -> Options {
         dir: PathBuf::from(DIR),
         disk: Arc::new(disk.clone()),
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(86_400),
-        query_memory: 64 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(86_400),
+            query_memory: 64 << 20,
+            ..Tuning::default()
+        },
     }
 }
 

@@ -13,9 +13,11 @@ fn options(folder: &std::path::Path) -> Options {
         dir: folder.to_owned(),
         disk: Arc::new(RealDisk::new()),
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(3600),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(3600),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
     }
 }
 
