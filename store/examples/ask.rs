@@ -25,6 +25,8 @@ fn main() {
         flush_interval: Duration::from_secs(1800),
         query_memory: 32 << 20,
         max_query_series: 500,
+        push_sync_interval: Duration::from_secs(1),
+        push_log_size: 16 << 20,
     })
     .expect("open");
     println!(

@@ -12,7 +12,9 @@ use logql::matcher::Matcher;
 use logql::plan::Direction;
 use logql::value::Value;
 use wire::LabelSet;
+pub use wire::Secure;
 
+pub use crate::pushlog::{PushLogStats, Pushed};
 use crate::query;
 
 /// How to open a store.
@@ -30,6 +32,10 @@ pub struct Options {
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+    /// Longest time until a push survives a power cut, too; 0: before it is acknowledged. Default 1 s.
+    pub push_sync_interval: Duration,
+    /// Bytes of the push log's file. Default 16 MiB.
+    pub push_log_size: usize,
 }
 
 /// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
@@ -178,8 +184,8 @@ pub struct StoreStats {
     pub segments: u64,
     /// Their bytes.
     pub segment_bytes: u64,
-    /// Flushes by reason: size, age, shutdown, asked.
-    pub flushes: [u64; 4],
+    /// Flushes by reason: size, age, shutdown, asked, push log.
+    pub flushes: [u64; 5],
     /// Seconds spent in flushes.
     pub flush_seconds: f64,
     /// Failed flushes.
@@ -188,6 +194,8 @@ pub struct StoreStats {
     pub sequence: u64,
     /// Chunks found damaged since start.
     pub damaged_chunks: u64,
+    /// The push log.
+    pub push_log: PushLogStats,
     /// Bytes written by purpose.
     pub written: Vec<(disk::Purpose, u64)>,
 }

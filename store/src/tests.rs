@@ -30,6 +30,8 @@ fn options(disk: Arc<dyn Disk>) -> Options {
         flush_interval: Duration::from_secs(3600),
         query_memory: 32 << 20,
         max_query_series: 500,
+        push_sync_interval: Duration::from_secs(1),
+        push_log_size: 16 << 20,
     }
 }
 

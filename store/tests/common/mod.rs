@@ -47,6 +47,8 @@ pub fn options(disk: &SimDisk) -> Options {
         flush_interval: Duration::from_secs(86_400),
         query_memory: 64 << 20,
         max_query_series: 500,
+        push_sync_interval: Duration::from_secs(1),
+        push_log_size: 16 << 20,
     }
 }
 
