@@ -112,10 +112,9 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
     let store = Store::open(Options {
-        dir: config.data_dir.clone(),
-        disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: config.head_bytes,
         tuning: tuning(config),
+        ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
         store.set_note(&format!("addr={addr}"));

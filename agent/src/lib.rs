@@ -9,6 +9,7 @@
 
 pub mod config;
 mod discover;
+mod ending;
 mod files;
 mod frame;
 mod instance;

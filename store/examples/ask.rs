@@ -19,14 +19,13 @@ fn main() {
     let queries: Vec<String> = args.collect();
     let started = (Instant::now(), cpu());
     let store = Store::open(Options {
-        dir: dir.into(),
-        disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: 4 << 20,
         tuning: Tuning {
             flush_interval: Duration::from_secs(1800),
             query_memory: 32 << 20,
             ..Tuning::default()
         },
+        ..Options::new(dir, Arc::new(disk::real::RealDisk::new()))
     })
     .expect("open");
     println!(

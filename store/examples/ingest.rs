@@ -34,14 +34,13 @@ fn main() {
     let mut sources = load(Path::new(&pods));
     let disk: Arc<dyn disk::Disk> = Arc::new(disk::real::RealDisk::new());
     let store = Store::open(Options {
-        dir: dir.clone(),
-        disk: Arc::clone(&disk),
         head_bytes: head_kib << 10,
         tuning: Tuning {
             flush_interval: Duration::from_secs(1800),
             query_memory: 32 << 20,
             ..Tuning::default()
         },
+        ..Options::new(dir.clone(), Arc::clone(&disk))
     })
     .expect("open");
     let (wall, cpu, own) = (Instant::now(), cpu_seconds(), thread_seconds());

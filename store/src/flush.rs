@@ -74,6 +74,16 @@ fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
         } else if state.closed {
             return None;
         }
+        if state.head.frozen().is_none() && state.head.committed() < state.wanted {
+            match state.head.freeze(Reason::PushLog, true) {
+                Ok(true) => continue,
+                Ok(false) => {
+                    state.wanted = 0;
+                    inner.room.notify_waiters();
+                }
+                Err(error) => tracing::error!(%error, "cannot seal the head"),
+            }
+        }
         let due = state
             .head
             .oldest()

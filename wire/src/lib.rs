@@ -10,5 +10,5 @@ pub mod json;
 pub mod labels;
 pub mod query;
 
-pub use entry::{Batch, Entry, SourcePosition};
+pub use entry::{Batch, Entry, Secure, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

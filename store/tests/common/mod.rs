@@ -41,14 +41,13 @@ pub type Taken = [u64; 2];
 /// Options that flush only when asked.
 pub fn options(disk: &SimDisk) -> Options {
     Options {
-        dir: PathBuf::from(DIR),
-        disk: Arc::new(disk.clone()),
         head_bytes: 1 << 20,
         tuning: Tuning {
             flush_interval: Duration::from_secs(86_400),
             query_memory: 64 << 20,
             ..Tuning::default()
         },
+        ..Options::new(DIR, Arc::new(disk.clone()))
     }
 }
 
