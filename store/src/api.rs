@@ -88,6 +88,15 @@ pub enum AppendError {
     Invalid(String),
 }
 
+/// A push that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Entries of it that the store had already, and dropped.
+    pub duplicates: u64,
+    /// For [`Store::synced`].
+    pub ticket: u64,
+}
+
 /// Tells a running query to stop: deadline passed or client gone.
 #[derive(Debug, Clone)]
 pub struct Cancel {

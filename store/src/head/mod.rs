@@ -229,6 +229,11 @@ impl Head {
         self.positions.list()
     }
 
+    /// Lines of a batch together, each with [`RECORD_BYTES`]; one line may have half of it.
+    pub(crate) fn batch_bytes_max(&self) -> usize {
+        self.nursery.capacity().min(2 * LINE_BYTES_MAX)
+    }
+
     /// Bytes of the pool in use.
     pub(crate) fn used(&self) -> usize {
         self.nursery.used() + self.epochs()
