@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const STREAMS_MAX: usize = 20_000;
 
 /// Limits of pushes, named and set as Loki's where Loki has them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushLimits {
     /// `max_recv_msg_size`: bytes of a body, as it comes and unpacked. All bodies that are arriving may take twice this
     /// together. Default 6 MiB: as much as the default burst lets through. Loki's 100 MiB would not fit a small node.
@@ -32,8 +32,10 @@ pub struct PushLimits {
     pub max_label_name_length: usize,
     /// `max_label_value_length`, bytes. Default 2048.
     pub max_label_value_length: usize,
-    /// `reject_old_samples_max_age`, if `reject_old_samples` is on. Default one week.
-    pub max_age: Option<Duration>,
+    /// `reject_old_samples`. Default on.
+    pub reject_old: bool,
+    /// `reject_old_samples_max_age`. Default one week.
+    pub max_age: Duration,
     /// `creation_grace_period`: how far ahead of the clock an entry may be. Default 10 min.
     pub creation_grace_period: Duration,
     /// Half of `max_chunk_age`: how far behind its stream's newest entry an entry may be. Default 1 h.
@@ -64,7 +66,8 @@ impl Default for PushLimits {
             max_label_names: 15,
             max_label_name_length: 1024,
             max_label_value_length: 2048,
-            max_age: Some(Duration::from_secs(7 * 86_400)),
+            reject_old: true,
+            max_age: Duration::from_secs(7 * 86_400),
             creation_grace_period: Duration::from_secs(600),
             max_behind: Duration::from_secs(3600),
             allow_structured_metadata: true,

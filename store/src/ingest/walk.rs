@@ -220,8 +220,8 @@ impl<'w, 'a> Walk<'w, 'a> {
         let limits = self.limits;
         // Without a clock that is right, an age says nothing: at boot a Pi thinks it is 1970 (promise P10).
         if let Some(now) = self.now.trusted {
-            let oldest = limits.max_age.map(|age| now.saturating_sub(ns(age)));
-            if let Some(oldest) = oldest.filter(|oldest| ts < *oldest) {
+            let oldest = now.saturating_sub(ns(limits.max_age));
+            if limits.reject_old && ts < oldest {
                 let text = format!(
                     "entry for stream '{}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
                     labels.text(),
