@@ -113,13 +113,12 @@ pub(super) fn resolve(range: &Range, plan: &Plan, rules: &Rules) -> Result<Reque
             rules.max_entries
         ));
     }
-    // Rows between two that `interval` keeps must not use up the limit.
-    let thinned = !metric && range.interval > 0;
+    // With `interval` too, as in Loki: rows between two that are kept use up the limit.
     Ok(Request::Range {
         start,
         end,
         step: range.step,
-        limit: if thinned { rules.max_entries } else { wanted },
+        limit: wanted,
         direction: range.direction,
     })
 }

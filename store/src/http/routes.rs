@@ -330,7 +330,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
             if matches!(*plan, Plan::Log(_)) {
                 return Err(Refusal::bad(INSTANT_LOG));
             }
-            query(plan, request, *shape, 0, usize::MAX)
+            query(plan, request, *shape, 0)
         }
         Route::QueryRange => {
             let range = params::range(form, *now).map_err(Refusal::bad)?;
@@ -342,8 +342,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
                 align: limits.align_queries_with_step,
             };
             let request = params::resolve(&range, &plan, &rules).map_err(Refusal::bad)?;
-            let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-            query(plan, request, *shape, range.interval, limit)
+            query(plan, request, *shape, range.interval)
         }
         Route::Labels | Route::Label => {
             let bounds = bounds()?;
@@ -366,13 +365,12 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
     })
 }
 
-fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64, limit: usize) -> Work {
+fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64) -> Work {
     Work::Query {
         plan,
         request,
         shape,
         interval,
-        limit,
     }
 }
 
