@@ -398,6 +398,9 @@ fn http_limits(config: &Config) -> HttpLimits {
         query_timeout: config.query_timeout,
         max_entries_per_query: config.max_entries_limit_per_query,
         max_query_length: config.max_query_length,
+        align_queries_with_step: config.align_queries_with_step,
+        fold_categorized_labels: config.fold_categorized_labels,
+        push: config.push.clone(),
         ..HttpLimits::default()
     }
 }

@@ -14,6 +14,8 @@ use crate::report::{Failure, nearest};
 use crate::time::{parse_duration, show_duration};
 use crate::yaml::{self, Node, Value, scalar};
 
+mod push;
+
 /// How pod logs are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -58,6 +60,12 @@ pub(crate) struct Config {
     pub(crate) max_query_length: Duration,
     /// Memory a query may take.
     pub(crate) query_memory: usize,
+    /// Steps lie on multiples of the step.
+    pub(crate) align_queries_with_step: bool,
+    /// `stream` objects of categorised answers repeat the labels of their rows.
+    pub(crate) fold_categorized_labels: bool,
+    /// What pushes may contain.
+    pub(crate) push: store::ingest::PushLimits,
 }
 
 /// A key with its values in two configurations, as they would be written in a file.
@@ -198,7 +206,26 @@ const KEYS: &[Key] = &[
         set: |c, v| within(size(v)?, 1 << 20, 1 << 30).map(|v| c.query_memory = v),
         show: |c| show_size(c.query_memory),
     },
+    Key {
+        path: "limits_config.align_queries_with_step",
+        help: "Whether points of a metric query lie on multiples of its step, as Loki's query frontend has them.",
+        expects: "true or false",
+        set: |c, v| flag(v).map(|v| c.align_queries_with_step = v),
+        show: |c| c.align_queries_with_step.to_string(),
+    },
+    Key {
+        path: "limits_config.fold_categorized_labels",
+        help: "Whether answers with categorised labels repeat them in each stream, as a Loki without a query frontend does.",
+        expects: "true or false",
+        set: |c, v| flag(v).map(|v| c.fold_categorized_labels = v),
+        show: |c| c.fold_categorized_labels.to_string(),
+    },
 ];
+
+/// Every key: those of this file, then those of pushes.
+fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(push::KEYS)
+}
 
 const READERS: &[(&str, Reader)] = &[
     ("auto", Reader::Auto),
@@ -242,6 +269,9 @@ impl Config {
             query_timeout: Duration::from_secs(60),
             max_query_length: Duration::from_secs(721 * 3600),
             query_memory: 16 << 20,
+            align_queries_with_step: true,
+            fold_categorized_labels: false,
+            push: store::ingest::PushLimits::default(),
         }
     }
 
@@ -316,7 +346,7 @@ impl Config {
     /// Only names of known keys are looked at: Kubernetes puts `DRUPELET_SERVICE_HOST`, `DRUPELET_PORT` and the like
     /// into every pod beside a Service called drupelet.
     fn apply_env(&mut self, env: Env<'_>) -> Result<(), Failure> {
-        for key in KEYS {
+        for key in keys() {
             let name = env_name(key);
             let Some(value) = env(&name).filter(|v| !v.is_empty()) else {
                 continue;
@@ -341,7 +371,7 @@ impl Config {
             }
             let path = flag.replace('-', "_");
             // Flags that are no key (`--config`, `--since`) belong to the command.
-            if let Some(key) = KEYS.iter().find(|k| k.path == path) {
+            if let Some(key) = keys().find(|k| k.path == path) {
                 (key.set)(self, value).ok_or_else(|| mistyped(&shown, value, key.expects))?;
             }
         }
@@ -364,7 +394,7 @@ impl Config {
             "# Effective configuration of drupelet. `# default` marks what nobody set.\n",
         );
         let mut in_section = false;
-        for key in KEYS {
+        for key in keys() {
             let name = key.path.rsplit('.').next().unwrap_or(key.path);
             if key.path.contains('.') && !in_section {
                 out.push_str(&self.labels_yaml());
@@ -415,7 +445,7 @@ impl FileReader<'_> {
         let pairs = match &node.value {
             Value::Null => return Ok(()),
             Value::Map(pairs) => pairs,
-            Value::Scalar(_) | Value::List => {
+            Value::Scalar(_) | Value::List(_) => {
                 let name = if prefix.is_empty() {
                     "the file"
                 } else {
@@ -430,7 +460,7 @@ impl FileReader<'_> {
                 self.section("limits_config.", value)?;
             } else if path == "labels" {
                 self.labels(value)?;
-            } else if let Some(key) = KEYS.iter().find(|k| k.path == path) {
+            } else if let Some(key) = keys().find(|k| k.path == path) {
                 self.key(key, value)?;
             } else {
                 return Err(self.unknown(prefix, name, *line));
@@ -451,7 +481,7 @@ impl FileReader<'_> {
         let pairs = match &node.value {
             Value::Null => return Ok(()),
             Value::Map(pairs) => pairs,
-            Value::Scalar(_) | Value::List => {
+            Value::Scalar(_) | Value::List(_) => {
                 return Err(self.at(
                     node.line,
                     "`labels` must be a map such as `cluster: home`".to_owned(),
@@ -477,8 +507,14 @@ impl FileReader<'_> {
                     .map(Some)
                     .map_err(|why| self.at(node.line, format!("`{path}`: {why}")));
             }
+            Value::List(items) if path == push::LIST => {
+                let items = items.iter().map(|item| self.text("", expects, item));
+                let items: Result<Vec<_>, Failure> = items.collect();
+                let items: Vec<String> = items?.into_iter().flatten().collect();
+                return Ok(Some(items.join(",")));
+            }
             Value::Map(_) => "a map",
-            Value::List => "a list",
+            Value::List(_) => "a list",
         };
         Err(self.at(
             node.line,
@@ -496,7 +532,7 @@ impl FileReader<'_> {
 
     fn unknown(&self, prefix: &str, name: &str, line: usize) -> Failure {
         let failure = self.at(line, format!("unknown key `{prefix}{name}`"));
-        let tops = KEYS.iter().map(|k| k.path).chain([SECTION, "labels"]);
+        let tops = keys().map(|k| k.path).chain([SECTION, "labels"]);
         let siblings = tops.clone().filter_map(|p| p.strip_prefix(prefix));
         let near = nearest(name, siblings.filter(|p| !p.contains('.')));
         // A known key at the wrong place is named with its whole path.
@@ -635,6 +671,10 @@ fn name_of<T: Copy + PartialEq>(value: T, table: &[(&str, T)]) -> String {
 
 fn count(value: &str) -> Option<usize> {
     value.parse().ok().filter(|n| *n >= 1)
+}
+
+fn flag(value: &str) -> Option<bool> {
+    value.parse().ok()
 }
 
 fn within(value: usize, min: usize, max: usize) -> Option<usize> {

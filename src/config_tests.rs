@@ -22,13 +22,13 @@ fn raw(args: &[&str]) -> Raw {
     }
 }
 
-fn from_text(text: &str) -> Result<Config, Failure> {
+pub(super) fn from_text(text: &str) -> Result<Config, Failure> {
     let mut config = Config::defaults(&env);
     config.apply_file("c.yaml", text, &env)?;
     Ok(config)
 }
 
-fn check_error(text: &str, want: &str) {
+pub(super) fn check_error(text: &str, want: &str) {
     let failure = from_text(text).expect_err(text);
     let got = format!("{}|{}", failure.message(), failure.hint().unwrap_or(""));
     assert_eq!(got, want, "{text:?}");

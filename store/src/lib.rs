@@ -11,6 +11,7 @@ mod flush;
 pub mod head;
 pub mod http;
 pub mod index;
+pub mod ingest;
 pub mod limits;
 mod positions;
 mod pushlog;

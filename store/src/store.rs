@@ -330,6 +330,27 @@ impl Store {
         }
     }
 
+    /// Waits until an append is worth another try, for `limit` at most; false when that has passed, or the store closes.
+    #[must_use]
+    pub fn wait_for_room(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.inner.lock();
+        let flushes = state.flush_errors;
+        loop {
+            if state.closing || state.flush_errors > flushes {
+                return false;
+            }
+            if state.head.frozen().is_none() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.inner.wait(&self.inner.done, state, left);
+        }
+    }
+
     /// The durable position of every source at open, plus what was taken since (key, position).
     #[must_use]
     pub fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -8,7 +8,9 @@
 pub mod entry;
 pub mod json;
 pub mod labels;
+pub mod push;
 pub mod query;
+pub mod time;
 
 pub use entry::{Batch, Entry, Secure, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

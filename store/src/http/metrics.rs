@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::api::{QueryStats, StoreStats};
+use crate::ingest;
 
 /// Requests of one route and status.
 #[derive(Debug, Default)]
@@ -76,6 +77,44 @@ impl Counters {
         let name = "drupelet_query_read_chunks_total";
         let help = "Chunks that queries decompressed a part of.";
         counter(name, help, &self.query_chunks);
+    }
+}
+
+/// Appends what came by push.
+pub(super) fn write_pushes(out: &mut String, counters: &ingest::Counters) {
+    let get = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
+    let mut counter = |name, help, value| single(out, name, "counter", help, get(value));
+    let name = "drupelet_push_lines_total";
+    counter(name, "Entries stored that came by push.", &counters.lines);
+    let name = "drupelet_push_bytes_total";
+    let help = "Bytes of lines and structured metadata that came by push, of duplicates too.";
+    counter(name, help, &counters.bytes);
+    let name = "drupelet_push_duplicate_lines_total";
+    let help = "Entries that came by push and were there already.";
+    counter(name, help, &counters.duplicates);
+    let name = "drupelet_push_truncated_lines_total";
+    let help = "Lines cut to max_line_size.";
+    counter(name, help, &counters.truncated_lines);
+    let name = "drupelet_push_truncated_bytes_total";
+    counter(name, "Bytes cut from lines.", &counters.truncated_bytes);
+    let name = "drupelet_push_nameless_metadata_total";
+    let help = "Pairs of structured metadata left out because nothing of their name can be kept.";
+    counter(name, help, &counters.nameless);
+    let name = "drupelet_push_streams";
+    let help = "Streams that were pushed to lately.";
+    single(out, name, "gauge", help, get(&counters.streams));
+    let name = "drupelet_push_discarded_lines_total";
+    let help = "Entries of pushes that were refused, by reason (Loki's names).";
+    head(out, name, "counter", help);
+    for (reason, lines, _) in counters.discarded() {
+        line(out, name, &format!("{{reason=\"{reason}\"}}"), lines as f64);
+    }
+    let name = "drupelet_push_discarded_bytes_total";
+    let help =
+        "Bytes of pushes that were refused, by reason; of bodies that were not read as they came.";
+    head(out, name, "counter", help);
+    for (reason, _, bytes) in counters.discarded() {
+        line(out, name, &format!("{{reason=\"{reason}\"}}"), bytes as f64);
     }
 }
 
@@ -265,6 +304,7 @@ mod tests {
         counters.request("ready", 200, 0.5);
         let mut out = String::new();
         counters.write(&mut out);
+        write_pushes(&mut out, &ingest::Counters::default());
         write_process(&mut out);
         let stats = StoreStats {
             written: vec![(disk::Purpose::Segment, 7)],
