@@ -106,8 +106,8 @@ pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<St
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
         max_query_series: config.max_query_series,
-        push_sync_interval: Duration::from_secs(1),
-        push_log_size: 16 << 20,
+        push_sync_interval: config.push_sync_interval,
+        push_log_size: config.push_log_size,
     })?;
     if let Some(addr) = addr {
         store.set_note(&format!("addr={addr}"));
