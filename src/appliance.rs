@@ -114,6 +114,8 @@ pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<St
     let store = Store::open(Options {
         head_bytes: config.head_bytes,
         tuning: tuning(config),
+        push_sync_interval: config.push_sync_interval,
+        push_log_size: config.push_log_size,
         ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {

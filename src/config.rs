@@ -50,6 +50,10 @@ pub(crate) struct Config {
     pub(crate) head_bytes: usize,
     /// Oldest an entry gets before it is written to disk.
     pub(crate) flush_interval: Duration,
+    /// Longest time until a push survives a power cut.
+    pub(crate) push_sync_interval: Duration,
+    /// File for pushes that are not in a segment.
+    pub(crate) push_log_size: usize,
     /// Series a query may give.
     pub(crate) max_query_series: usize,
     /// Entries a query may ask for.
@@ -172,6 +176,20 @@ const KEYS: &[Key] = &[
         show: |c| show_duration(c.flush_interval),
     },
     Key {
+        path: "push_sync_interval",
+        help: "Longest time until an acknowledged push survives a power cut, too; 0s: before it is acknowledged.",
+        expects: "a duration of at most 1h such as 1s or 0s",
+        set: |c, v| at_most_1h(v).map(|v| c.push_sync_interval = v),
+        show: |c| show_duration(c.push_sync_interval),
+    },
+    Key {
+        path: "push_log_size",
+        help: "File for pushes, and lines of containers that ended, that are not in a segment yet.",
+        expects: "a size from 1MiB to 1GiB",
+        set: |c, v| within(size(v)?, 1 << 20, 1 << 30).map(|v| c.push_log_size = v),
+        show: |c| show_size(c.push_log_size),
+    },
+    Key {
         path: "limits_config.max_query_series",
         help: "Series one metric query may give.",
         expects: "a number of at least 1",
@@ -264,6 +282,8 @@ impl Config {
             max_line_size: 256 << 10,
             head_bytes: 4 << 20,
             flush_interval: Duration::from_secs(30 * 60),
+            push_sync_interval: Duration::from_secs(1),
+            push_log_size: 16 << 20,
             max_query_series: 500,
             max_entries_limit_per_query: 5000,
             query_timeout: Duration::from_secs(60),
@@ -683,6 +703,10 @@ fn within(value: usize, min: usize, max: usize) -> Option<usize> {
 
 fn at_least_1s(value: &str) -> Option<Duration> {
     parse_duration(value).filter(|d| *d >= Duration::from_secs(1))
+}
+
+fn at_most_1h(value: &str) -> Option<Duration> {
+    parse_duration(value).filter(|d| *d <= Duration::from_secs(3600))
 }
 
 /// Bytes with a unit; KB and KiB are both 1,024, as in Loki.

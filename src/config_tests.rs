@@ -70,6 +70,10 @@ fn bad_files_name_line_and_key() {
         "c.yaml:2: `flush_interval` is `30`, expected a duration of at least 1s such as 30m or 1h30m|",
     );
     check_error(
+        "push_sync_interval: 2h\n",
+        "c.yaml:1: `push_sync_interval` is `2h`, expected a duration of at most 1h such as 1s or 0s|",
+    );
+    check_error(
         "head_bytes: lots\n",
         "c.yaml:1: `head_bytes` is `lots`, expected a size from 1MiB to 1GiB|",
     );

@@ -71,6 +71,23 @@ pub(crate) struct State {
 }
 
 impl State {
+    fn new(head: Head, bytes: u64) -> State {
+        State {
+            head,
+            closing: false,
+            closed: false,
+            hurry: false,
+            failure: None,
+            flushes: [0; 5],
+            flush_errors: 0,
+            flush_time: Duration::ZERO,
+            bytes,
+            attempts: 0,
+            refused: false,
+            wanted: 0,
+        }
+    }
+
     /// A number that no temporary file of this process had.
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
@@ -246,20 +263,10 @@ impl Store {
                 options.push_sync_interval,
                 &mut found,
             ),
-            state: Mutex::new(State {
-                head: head.map_err(io("allocate the head of", &dir))?,
-                closing: false,
-                closed: false,
-                hurry: false,
-                failure: None,
-                flushes: [0; 5],
-                flush_errors: 0,
-                flush_time: Duration::ZERO,
+            state: Mutex::new(State::new(
+                head.map_err(io("allocate the head of", &dir))?,
                 bytes,
-                attempts: 0,
-                refused: false,
-                wanted: 0,
-            }),
+            )),
             wake: Condvar::new(),
             done: Condvar::new(),
             room: tokio::sync::Notify::new(),
