@@ -8,6 +8,7 @@
 pub mod entry;
 pub mod json;
 pub mod labels;
+pub mod push;
 pub mod query;
 
 pub use entry::{Batch, Entry, SourcePosition};

@@ -1,0 +1,3 @@
+//! The body of `POST /loki/api/v1/push`.
+
+pub mod encode;
