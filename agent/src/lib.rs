@@ -7,6 +7,7 @@
 //! Architecture invariant: never the store, SQLite or zstd; a position moves only when its sink says durable.
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 pub mod config;
 mod discover;
 mod files;
