@@ -26,8 +26,8 @@ pub(crate) enum Value {
     Scalar(String),
     /// Keys in file order with their lines; no key twice.
     Map(Vec<(String, usize, Node)>),
-    /// A sequence; no key takes one so far, its values are only checked for syntax.
-    List,
+    /// A sequence.
+    List(Vec<Node>),
 }
 
 /// Why a text is not a tree of ours.
@@ -94,10 +94,7 @@ impl<'a> Builder<'a> {
             }
             Event::Scalar(text, ..) => Value::Scalar(text.into_owned()),
             Event::MappingStart(..) => Value::Map(self.map()?),
-            Event::SequenceStart(..) => {
-                self.list()?;
-                Value::List
-            }
+            Event::SequenceStart(..) => Value::List(self.list()?),
             _ => return Err(error(span, "aliases are not supported")),
         };
         Ok(Node { line, value })
@@ -122,13 +119,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn list(&mut self) -> Result<(), YamlError> {
+    fn list(&mut self) -> Result<Vec<Node>, YamlError> {
+        let mut items = Vec::new();
         loop {
             let (event, span) = self.inner()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok(());
+                return Ok(items);
             }
-            self.node(event, span)?;
+            items.push(self.node(event, span)?);
         }
     }
 }
@@ -177,7 +175,10 @@ mod tests {
         match &node.value {
             Value::Null => format!("{}:null", node.line),
             Value::Scalar(text) => format!("{}:{text}", node.line),
-            Value::List => format!("{}:[]", node.line),
+            Value::List(items) => {
+                let inner: Vec<_> = items.iter().map(show).collect();
+                format!("{}:[{}]", node.line, inner.join(" "))
+            }
             Value::Map(pairs) => {
                 let inner: Vec<_> = pairs
                     .iter()

@@ -549,31 +549,44 @@ impl Syncing {
 
 /// Changes of positions that wait for an acknowledgement: the last one of each key.
 #[derive(Debug, Default)]
-pub struct Changes(BTreeMap<Box<[u8]>, Option<Box<[u8]>>>);
+pub struct Changes {
+    latest: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    size: usize,
+}
 
 impl Changes {
     /// Takes the position that a batch brings.
     pub fn take(&mut self, source: &wire::SourcePosition<'_>) {
         let position = source.position.map(Box::from);
-        match self.0.get_mut(source.key) {
-            Some(known) => *known = position,
+        self.size += source.position.map_or(0, <[u8]>::len);
+        match self.latest.get_mut(source.key) {
+            Some(known) => {
+                self.size -= known.as_ref().map_or(0, |p| p.len());
+                *known = position;
+            }
             None => {
-                self.0.insert(source.key.into(), position);
+                self.size += source.key.len();
+                self.latest.insert(source.key.into(), position);
             }
         }
+    }
+
+    /// Bytes of keys and positions.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.latest.is_empty()
     }
 
     /// The changes, as [`Checkpoint::record`] takes them.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.0
-            .iter()
-            .map(|(key, position)| (&**key, position.as_deref()))
+        let pairs = self.latest.iter();
+        pairs.map(|(key, position)| (&**key, position.as_deref()))
     }
 }
 

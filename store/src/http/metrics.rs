@@ -178,7 +178,7 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
 }
 
 /// Appends the metrics of the process that every exporter has, under their usual names, and the build.
-pub(super) fn write_process(out: &mut String) {
+pub fn write_process(out: &mut String) {
     head(
         out,
         "drupelet_build_info",

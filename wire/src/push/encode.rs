@@ -111,6 +111,12 @@ pub fn compress(request: &[u8]) -> Vec<u8> {
     body
 }
 
+/// Bytes of a request before it was compressed; 0 if the body is none of ours.
+#[must_use]
+pub fn request_len(body: &[u8]) -> usize {
+    snap::raw::decompress_len(body).unwrap_or(0)
+}
+
 /// Takes a body of [`compress`] apart: two bodies with half of the entries each, in order. `None` with fewer than two
 /// entries, or if it is none of ours.
 #[must_use]
