@@ -3,7 +3,10 @@
 mod cli;
 mod cost;
 mod kill9;
+mod kill9_push;
 mod kubelet;
+mod loki;
+mod push;
 mod support;
 mod tidy;
 mod util;
