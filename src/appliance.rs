@@ -11,14 +11,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agent::AgentError;
-use store::api::{OpenError, Options, Store};
+use store::api::{OpenError, Options, Store, Tuning};
 use store::http::{HttpLimits, Service, State};
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
+use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Signals, exit_now};
+use crate::signals::{Asked, Signals, exit_now};
 
 /// What runs in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,17 +112,22 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
     let store = Store::open(Options {
-        dir: config.data_dir.clone(),
-        disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: config.head_bytes,
-        flush_interval: config.flush_interval,
-        query_memory: config.query_memory,
-        max_query_series: config.max_query_series,
+        tuning: tuning(config),
+        ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
         store.set_note(&format!("addr={addr}"));
     }
     Ok(store)
+}
+
+fn tuning(config: &Config) -> Tuning {
+    Tuning {
+        flush_interval: config.flush_interval,
+        query_memory: config.query_memory,
+        max_query_series: config.max_query_series,
+    }
 }
 
 /// A failed open in the user's words.
@@ -187,6 +193,7 @@ pub(crate) fn run(
     config: &Config,
     parts: Parts,
     listener: TcpListener,
+    reloader: Reloader,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
@@ -198,7 +205,7 @@ pub(crate) fn run(
         check_pods_dir(&config.pods_dir)?;
     }
     let runtime = runtime()?;
-    let result = runtime.block_on(live(config, parts, &store, listener, addr, started));
+    let result = runtime.block_on(live(config, parts, &store, listener, reloader, started));
     // Whatever still runs then (a query past its client) must not delay the end.
     runtime.shutdown_background();
     result
@@ -251,15 +258,16 @@ async fn live(
     parts: Parts,
     store: &Store,
     listener: TcpListener,
-    addr: SocketAddr,
+    mut reloader: Reloader,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
     let mut signals = Signals::new().map_err(fail("cannot take over signals"))?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(fail("cannot listen"))?;
+    let addr = listener.local_addr().map_err(fail("cannot listen"))?;
     let (stop, stopped) = watch::channel(false);
     let stats = (parts == Parts::All).then(|| Arc::new(agent::stats::Stats::default()));
-    let service = service(config, store, stats.as_ref());
+    let service = service(config, store, stats.as_ref(), reloader.stats());
     let service = service.map_err(fail("cannot start query threads"))?;
     let (mut tailing, mut gone) = (None, None);
     if let Some(stats) = stats {
@@ -276,7 +284,7 @@ async fn live(
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = signals.next() => {
+        name = until_stopped(&mut signals, &mut reloader, store, &service) => {
             tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
@@ -297,7 +305,7 @@ async fn live(
     };
     let closed = tokio::select! {
         closed = closing => closed,
-        _ = signals.next() => exit_now(),
+        _ = signals.stop() => exit_now(),
         () = tokio::time::sleep(STOP_MAX) => Err(Failure::failed("stopping took too long")
             .with_hint("nothing is lost: what was not written is read again from the pod logs")),
     };
@@ -308,6 +316,29 @@ async fn live(
         None => {
             tracing::info!("stopped");
             Ok(())
+        }
+    }
+}
+
+/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
+/// the end.
+async fn until_stopped(
+    signals: &mut Signals,
+    reloader: &mut Reloader,
+    store: &Store,
+    service: &Service,
+) -> &'static str {
+    loop {
+        tokio::select! {
+            asked = signals.next() => if let Asked::Stop(name) = asked {
+                return name;
+            },
+            () = reloader.changed() => {}
+        }
+        if let Some(config) = reloader.reload() {
+            crate::logging::set_level(config.log_level);
+            store.tune(tuning(config));
+            service.set_limits(http_limits(config));
         }
     }
 }
@@ -343,19 +374,24 @@ pub(crate) fn service(
     config: &Config,
     store: &Store,
     stats: Option<&Arc<agent::stats::Stats>>,
+    reloads: Arc<crate::reload::Stats>,
 ) -> io::Result<Arc<Service>> {
-    let limits = HttpLimits {
-        query_timeout: config.query_timeout,
-        max_entries_per_query: config.max_entries_limit_per_query,
-        max_query_length: config.max_query_length,
-        ..HttpLimits::default()
-    };
-    let mut service = Service::new(store.clone(), limits)?;
+    let mut service = Service::new(store.clone(), http_limits(config))?;
+    service.add_metrics(Box::new(move |out| reloads.write(out)));
     if let Some(stats) = stats {
         let stats = Arc::clone(stats);
         service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
     }
     Ok(Arc::new(service))
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits {
+        query_timeout: config.query_timeout,
+        max_entries_per_query: config.max_entries_limit_per_query,
+        max_query_length: config.max_query_length,
+        ..HttpLimits::default()
+    }
 }
 
 /// The agent's part of a configuration.

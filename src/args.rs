@@ -16,7 +16,7 @@ pub(crate) enum Request {
 }
 
 /// A command with its flags and operands, unchecked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Raw {
     /// From the table.
     pub(crate) command: &'static Command,
@@ -160,7 +160,7 @@ const FORWARD: &Flag = &Flag {
 const FOLLOW: &Flag = &Flag {
     name: "follow",
     value: None,
-    help: "go on with new entries (not in this version yet)",
+    help: "show the newest entries, oldest first, and go on with new ones until Ctrl-C",
 };
 const DEMO_LISTEN: &Flag = &flag(
     "listen",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::ship::Client;
+use agent::ship::endpoint::shown;
 
 use crate::args::Raw;
 use crate::clients;
@@ -63,6 +64,14 @@ pub(crate) struct Config {
     pub(crate) max_query_length: Duration,
     /// Memory a query may take.
     pub(crate) query_memory: usize,
+}
+
+/// A key with its values in two configurations, as they would be written in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) path: &'static str,
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
 /// One key of the file.
@@ -254,9 +263,7 @@ impl Config {
         if raw.command.name == "agent" {
             AGENT_LISTEN.clone_into(&mut config.listen);
         }
-        let file = raw.get("config").map(str::to_owned);
-        let file = file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()));
-        if let Some(file) = file {
+        if let Some(file) = Config::file_of(raw, env) {
             let text = read_file(Path::new(&file))?;
             config.apply_file(&file, &text, env)?;
         }
@@ -269,6 +276,35 @@ impl Config {
             )));
         }
         Ok(config)
+    }
+
+    /// The file of an invocation, if it has one.
+    pub(crate) fn file_of(raw: &Raw, env: Env<'_>) -> Option<String> {
+        let file = raw.get("config").map(str::to_owned);
+        file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()))
+    }
+
+    /// The keys whose values differ in another configuration.
+    pub(crate) fn differences(&self, new: &Config) -> Vec<Difference> {
+        let labels = |config: &Config| format!("{:?}", config.labels);
+        let keys = KEYS
+            .iter()
+            .map(|key| (key.path, (key.show)(self), (key.show)(new)));
+        let mut found: Vec<Difference> = keys
+            .chain([("labels", labels(self), labels(new))])
+            .filter(|(_, old, new)| old != new)
+            .map(|(path, old, new)| Difference { path, old, new })
+            .collect();
+        if self.client != new.client {
+            // The URLs may be the same: secrets are shown nowhere.
+            let url = |c: &Config| c.client.as_ref().map_or(String::new(), |c| shown(&c.url));
+            found.push(Difference {
+                path: "clients",
+                old: url(self),
+                new: url(new),
+            });
+        }
+        found
     }
 
     /// The demo's: only its own flags count, everything is below `root`.

@@ -194,3 +194,10 @@ fn printed_configuration_reads_back() {
         assert_eq!(again.to_yaml(&env), printed);
     }
 }
+
+#[test]
+fn keys_that_a_reload_changes_exist() {
+    let known = |path: &str| KEYS.iter().any(|key| key.path == path);
+    let unknown: Vec<_> = crate::reload::LIVE.iter().filter(|p| !known(p)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

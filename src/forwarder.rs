@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use crate::appliance::{self, STOP_MAX, Tailing, ended};
 use crate::config::Config;
+use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Signals, exit_now};
+use crate::signals::{Asked, Signals, exit_now};
 use crate::status_server;
 
 /// Longest that positions are not synced: a power cut repeats what was sent since, and each sync costs a flush of the card.
@@ -27,7 +28,12 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// What kept it from starting, or from stopping in order.
-pub(crate) fn run(config: &Config, client: Client, listener: TcpListener) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &Config,
+    client: Client,
+    listener: TcpListener,
+    reloader: Reloader,
+) -> Result<(), Failure> {
     appliance::raise_open_files();
     announce(&client)?;
     let stats = Arc::new(ShipStats::default());
@@ -42,7 +48,7 @@ pub(crate) fn run(config: &Config, client: Client, listener: TcpListener) -> Res
     let ends = ends.map_err(|e| open_failure(&e))?;
     appliance::check_pods_dir(&config.pods_dir)?;
     let runtime = appliance::runtime()?;
-    let result = runtime.block_on(live(config, ends, stats, disk, listener));
+    let result = runtime.block_on(live(config, ends, stats, disk, listener, reloader));
     runtime.shutdown_background();
     result
 }
@@ -90,6 +96,7 @@ async fn live(
     ship_stats: Arc<ShipStats>,
     disk: Arc<dyn disk::Disk>,
     listener: TcpListener,
+    mut reloader: Reloader,
 ) -> Result<(), Failure> {
     let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
     let mut signals = Signals::new().map_err(fail("cannot take over signals"))?;
@@ -99,7 +106,15 @@ async fn live(
     let stats = Arc::new(Stats::default());
     let agent = appliance::agent_config(config, Arc::clone(&stats));
     let tailing = Tailing::start(agent, move || sink, stopped.clone())?;
-    let metrics = move || metrics(&stats, &ship_stats, &*disk);
+    let reloads = reloader.stats();
+    let metrics = move || {
+        let mut out = String::new();
+        crate::metrics::agent(&stats, &mut out);
+        crate::metrics::push(&ship_stats, &*disk, &mut out);
+        reloads.write(&mut out);
+        store::http::process_metrics(&mut out);
+        out
+    };
     let http = status_server::serve(listener, metrics, ended(stopped));
     // Ends when the agent has dropped its sink and what was in it is sent.
     let shipping = shipper.run();
@@ -108,7 +123,7 @@ async fn live(
 
     let mut shipped = false;
     let early = tokio::select! {
-        name = signals.next() => {
+        name = until_stopped(&mut signals, &mut reloader) => {
             tracing::info!(signal = name, "stopping: reading no more, sending what is in memory");
             None
         }
@@ -122,7 +137,7 @@ async fn live(
     if !shipped {
         tokio::select! {
             () = &mut shipping => {}
-            _ = signals.next() => exit_now(),
+            _ = signals.stop() => exit_now(),
             () = tokio::time::sleep(STOP_MAX) => return Err(Failure::failed("stopping took too long")
                 .with_hint("nothing is lost: what was not acknowledged is read and sent again")),
         }
@@ -137,10 +152,18 @@ async fn live(
     }
 }
 
-fn metrics(stats: &Stats, ship_stats: &ShipStats, disk: &dyn disk::Disk) -> String {
-    let mut out = String::new();
-    crate::metrics::agent(stats, &mut out);
-    crate::metrics::push(ship_stats, disk, &mut out);
-    store::http::process_metrics(&mut out);
-    out
+/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
+/// the end. Of the keys that work without a restart only the log level concerns the agent alone.
+async fn until_stopped(signals: &mut Signals, reloader: &mut Reloader) -> &'static str {
+    loop {
+        tokio::select! {
+            asked = signals.next() => if let Asked::Stop(name) = asked {
+                return name;
+            },
+            () = reloader.changed() => {}
+        }
+        if let Some(config) = reloader.reload() {
+            crate::logging::set_level(config.log_level);
+        }
+    }
 }

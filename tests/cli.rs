@@ -61,11 +61,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
     for later in ["agent", "stats"] {
         check(&done(&[later]), 2, &["not in this version yet"]);
     }
-    for flag in [
-        &["query", "--follow"][..],
-        &["query", "--pods-dir", "/x"],
-        &["segments", "export"],
-    ] {
+    for flag in [&["query", "--pods-dir", "/x"][..], &["segments", "export"]] {
         check(&done(flag), 2, &["not in this version yet"]);
     }
 }
@@ -316,6 +312,54 @@ fn from_a_pod_log_to_an_answer() {
         ],
     );
     assert_eq!(closed.stdout, "first line\nsecond line\n", "{closed:#?}");
+}
+
+#[test]
+fn p7_what_a_pod_log_lost_is_counted_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let pods = pods(dir.path());
+    let log = "shop_cart-0_00000000-0000-4000-8000-000000000009/cart/0.log";
+    let long = "x".repeat(2000);
+    let mut text =
+        format!("2026-11-20T09:00:00Z stdout F {long}\n2026-11-20T09:00:01Z stdout F {long}\n");
+    text.push_str(&format!("{}\n", "\0".repeat(100)));
+    text.push_str("2026-11-20T09:00:02Z stdout F last\n");
+    write(&pods, log, &text);
+    let data = dir.path().join("data");
+    let config = write(dir.path(), "drupelet.yaml", "max_line_size: 1KiB\n");
+    let (pods, data) = (pods.to_str().unwrap(), data.to_str().unwrap());
+    let config = config.to_str().unwrap();
+    let before = done(&["doctor", "--pods-dir", pods, "--data-dir", data]);
+    assert!(before.stdout.contains("nothing to ask"), "{before:#?}");
+    let args = [
+        "run",
+        "--config",
+        config,
+        "--pods-dir",
+        pods,
+        "--data-dir",
+        data,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let running = Running::start(&args, "listening on ");
+    let count = r#"count_over_time({container="cart"}[1000d])"#;
+    eventually("three lines", || {
+        let counted = done(&["query", count, "--data-dir", data, "--output", "raw"]);
+        (counted.stdout == "3\n").then_some(())
+    });
+    let metrics = get(&running.addr, "/metrics").1;
+    let doctor = done(&["doctor", "--pods-dir", pods, "--data-dir", data]);
+    for (metric, words) in [
+        (
+            "drupelet_agent_truncated_lines_total 2",
+            "2 lines cut to max_line_size",
+        ),
+        ("drupelet_agent_damaged_total 1", "1 runs of NUL bytes"),
+    ] {
+        assert!(metrics.contains(&format!("\n{metric}\n")), "{metrics}");
+        assert!(doctor.stdout.contains(words), "{doctor:#?}");
+    }
 }
 
 #[test]

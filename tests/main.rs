@@ -2,11 +2,13 @@
 
 mod cli;
 mod cost;
+mod follow;
 mod kill9;
 mod kill9_push;
 mod kubelet;
 mod loki;
 mod push;
+mod reload;
 mod support;
 mod tidy;
 mod util;

@@ -10,6 +10,7 @@
 pub mod checkpoint;
 pub mod config;
 mod discover;
+mod ending;
 mod files;
 mod frame;
 mod instance;

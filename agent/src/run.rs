@@ -13,6 +13,7 @@ use wire::{Batch, Entry, LabelSet, SourcePosition};
 
 use crate::config::{Config, ConfigError};
 use crate::discover::World;
+use crate::ending;
 use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
 use crate::instance::{Instance, LogFile, Need, Source};
@@ -158,8 +159,14 @@ impl<S: Sink> Agent<S> {
             self.world.tick(woken);
             if self.forget_expired(woken, shutdown.as_mut()).await == Flow::Stop
                 || self.passes(woken, shutdown.as_mut()).await == Flow::Stop
-                || self.wait(woken, shutdown.as_mut()).await == Flow::Stop
             {
+                return;
+            }
+            let ended = self.world.ending.due(&mut self.world.instances, woken);
+            if !ended.is_empty() {
+                ending::tell(&mut self.sink, &ended, &self.config);
+            }
+            if self.wait(woken, shutdown.as_mut()).await == Flow::Stop {
                 return;
             }
         }
@@ -197,8 +204,8 @@ impl<S: Sink> Agent<S> {
             let look = (timing.quiet / 4).max(timing.coalesce).min(timing.scan);
             until = until.min(Instant::now() + look);
         }
-        if let Some(expiry) = self.world.next_expiry() {
-            until = until.min(expiry);
+        for at in [self.world.next_expiry(), self.world.ending.next()] {
+            until = until.min(at.unwrap_or(until));
         }
         let deadline = sleep_until(TokioInstant::from_std(until));
         match &self.world.watcher {
@@ -486,6 +493,7 @@ impl<S: Sink> Agent<S> {
             return Flow::Continue;
         }
         instance.moved = false;
+        instance.told.unsecured |= !self.out.recs.is_empty();
         let key = Rc::clone(&instance.key);
         instance.encode_position(&mut self.position);
         let data = match from {

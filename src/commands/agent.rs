@@ -2,6 +2,7 @@
 
 use crate::args::Raw;
 use crate::config::Config;
+use crate::reload::Reloader;
 use crate::report::Failure;
 use crate::{appliance, forwarder};
 
@@ -16,5 +17,6 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     };
     crate::logging::init(config.log_level);
     let listener = appliance::bind(&config.listen)?;
-    forwarder::run(&config, client, listener)
+    let reloader = Reloader::new(raw, &config);
+    forwarder::run(&config, client, listener, reloader)
 }

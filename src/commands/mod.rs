@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod demo;
 pub(crate) mod doctor;
+mod follow;
 mod labels;
 mod query;
 mod run;

@@ -5,6 +5,7 @@
 //! may do so soon.
 
 mod clock;
+mod kept;
 mod limits;
 mod storage;
 mod system;
@@ -71,6 +72,7 @@ pub(crate) fn checks(pods_dir: &Path, data_dir: &Path) -> Vec<Check> {
     let system = System::real();
     let mut checks = vec![reader(pods_dir)];
     checks.extend(all(&system, &RealLook, pods_dir, data_dir));
+    checks.extend(kept::kept(crate::ask::metrics_of(data_dir)));
     checks
 }
 

@@ -74,10 +74,20 @@ fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
         } else if state.closed {
             return None;
         }
+        if state.head.frozen().is_none() && state.head.committed() < state.wanted {
+            match state.head.freeze(Reason::PushLog, true) {
+                Ok(true) => continue,
+                Ok(false) => {
+                    state.wanted = 0;
+                    inner.room.notify_waiters();
+                }
+                Err(error) => tracing::error!(%error, "cannot seal the head"),
+            }
+        }
         let due = state
             .head
             .oldest()
-            .map(|oldest| oldest + inner.flush_interval);
+            .map(|oldest| oldest + inner.tuning().flush_interval);
         if state.head.frozen().is_none() && due.is_some_and(|due| now >= due) {
             match state.head.freeze(Reason::Age, false) {
                 Ok(_) => continue,

@@ -13,6 +13,7 @@ pub mod http;
 pub mod index;
 pub mod limits;
 mod positions;
+mod pushlog;
 pub mod query;
 mod recover;
 pub mod segment;

@@ -11,5 +11,5 @@ pub mod labels;
 pub mod push;
 pub mod query;
 
-pub use entry::{Batch, Entry, SourcePosition};
+pub use entry::{Batch, Entry, Secure, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

@@ -81,7 +81,7 @@ pub struct Tls {
 }
 
 /// One server to push to. Names and defaults are Promtail's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Client {
     /// `http://` or `https://`, host, port, path; without a path, Loki's own is meant.
     pub url: String,
@@ -101,6 +101,16 @@ pub struct Client {
     pub min_period: Duration,
     /// Longest wait. Default 5 min.
     pub max_period: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Client");
+        shown
+            .field("url", &self::shown(&self.url))
+            .field("auth", &self.auth);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -362,11 +372,7 @@ mod tests {
             got.contains("leave one of them") && !got.contains("hunter2"),
             "{got}"
         );
-        assert!(
-            !format!("{both:?}")
-                .replace("u:hunter2@", "")
-                .contains("hunter2")
-        );
+        assert!(!format!("{both:?}").contains("hunter2"));
     }
 
     #[test]

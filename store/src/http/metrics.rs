@@ -155,7 +155,7 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
     single(out, name, "counter", help, stats.flush_seconds);
     let name = "drupelet_store_flushes_total";
     head(out, name, "counter", "Flushes, by reason.");
-    let reasons = ["size", "age", "shutdown", "asked"];
+    let reasons = ["size", "age", "shutdown", "asked", "push_log"];
     for (reason, count) in reasons.iter().zip(stats.flushes) {
         line(out, name, &format!("{{reason=\"{reason}\"}}"), count as f64);
     }

@@ -37,8 +37,8 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use logql::eval::EvalError;
@@ -229,7 +229,7 @@ pub enum State {
 /// The service: give it to [`serve`].
 pub struct Service {
     backend: Arc<dyn Backend>,
-    limits: HttpLimits,
+    limits: RwLock<Arc<HttpLimits>>,
     sources: Vec<MetricsSource>,
     pool: pool::Pool,
     counters: metrics::Counters,
@@ -242,7 +242,7 @@ pub struct Service {
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service")
-            .field("limits", &self.limits)
+            .field("limits", &self.limits())
             .finish_non_exhaustive()
     }
 }
@@ -257,7 +257,7 @@ impl Service {
         let form_bytes = limits.max_body_bytes.saturating_mul(FORMS);
         Ok(Service {
             backend: Arc::new(backend),
-            limits,
+            limits: RwLock::new(Arc::new(limits)),
             sources: Vec::new(),
             pool,
             counters: metrics::Counters::default(),
@@ -270,6 +270,19 @@ impl Service {
     /// Adds metrics to `/metrics`; the source must be quick.
     pub fn add_metrics(&mut self, source: MetricsSource) {
         self.sources.push(source);
+    }
+
+    /// The limits in force now.
+    fn limits(&self) -> Arc<HttpLimits> {
+        let limits = self.limits.read();
+        Arc::clone(&limits.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the limits of requests to come. Those of connections are for connections to come; the numbers of threads,
+    /// connections and waiting queries stay.
+    pub fn set_limits(&self, limits: HttpLimits) {
+        let new = Arc::new(limits);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// Sets what `/ready` says.
