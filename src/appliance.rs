@@ -31,7 +31,7 @@ pub(crate) enum Parts {
 }
 
 /// Promised to the service manager: 10 s from SIGTERM to the end.
-const STOP_MAX: Duration = Duration::from_secs(9);
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(9);
 
 /// Binds the HTTP address.
 ///
@@ -214,40 +214,29 @@ pub(crate) fn run(
 }
 
 /// The agent's thread.
-pub(crate) struct Tailing {
-    thread: JoinHandle<Result<(), AgentError>>,
-    /// Closes when the agent drops its sink: it offers nothing more.
-    ended: watch::Receiver<()>,
-}
+pub(crate) struct Tailing(JoinHandle<Result<(), AgentError>>);
 
 impl Tailing {
-    /// Starts reading pod logs into the sink that `make_sink` gives; `ended` closes when that sink is dropped.
+    /// Starts reading pod logs into the sink that `make_sink` gives, until the token says stop.
     ///
     /// # Errors
     /// What kept it from starting.
     pub(crate) fn start<S: agent::sink::Sink>(
         config: agent::config::Config,
         make_sink: impl FnOnce() -> S + Send + 'static,
-        ended: watch::Receiver<()>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Tailing, Failure> {
-        let thread = agent::start(config, make_sink, self::ended(stopped))
-            .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
-        Ok(Tailing { thread, ended })
+        let thread = agent::start(config, make_sink, ended(stopped));
+        let thread = thread.map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+        Ok(Tailing(thread))
     }
 
-    /// Completes when nothing more is offered.
-    pub(crate) async fn ended(&mut self) {
-        // The only news is the end.
-        let _ = self.ended.changed().await;
-    }
-
-    /// How it ended. The sink is gone, so the thread is at its very end.
+    /// How it ended. To be called once the sink is gone: the thread is at its very end then.
     ///
     /// # Errors
     /// What ended it, unless it was told to stop.
     pub(crate) fn join(self) -> Result<(), Failure> {
-        match self.thread.join() {
+        match self.0.join() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(Failure::caused("reading pod logs failed", &e)),
             Err(_) => Err(Failure::failed("reading pod logs ended in a panic")),
@@ -255,10 +244,13 @@ impl Tailing {
     }
 }
 
-/// Completes when the agent ends; never without one.
-async fn tailing_ended(tailing: &mut Option<Tailing>) {
-    match tailing {
-        Some(tailing) => tailing.ended().await,
+/// Completes when the agent has dropped its sink; never without an agent.
+async fn sink_gone(gone: &mut Option<watch::Receiver<()>>) {
+    match gone {
+        // The only news is the end.
+        Some(gone) => {
+            let _ = gone.changed().await;
+        }
         None => std::future::pending().await,
     }
 }
@@ -279,12 +271,12 @@ async fn live(
     let stats = (parts == Parts::All).then(|| Arc::new(agent::stats::Stats::default()));
     let service = service(config, store, stats.as_ref(), reloader.stats());
     let service = service.map_err(fail("cannot start query threads"))?;
-    let mut tailing = None;
+    let (mut tailing, mut gone) = (None, None);
     if let Some(stats) = stats {
-        let (sink, sink_ended) = LocalSink::new(store.clone());
+        let (sink, sink_gone) = LocalSink::new(store.clone());
         let agent = agent_config(config, stats);
-        let stopped = stopped.clone();
-        tailing = Some(Tailing::start(agent, move || sink, sink_ended, stopped)?);
+        tailing = Some(Tailing::start(agent, move || sink, stopped.clone())?);
+        gone = Some(sink_gone);
     }
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
@@ -303,14 +295,14 @@ async fn live(
             served.map_err(fail("the HTTP service failed"))?;
             Some("the HTTP service ended by itself")
         }
-        () = tailing_ended(&mut tailing) => Some("reading pod logs ended by itself"),
+        () = sink_gone(&mut gone) => Some("reading pod logs ended by itself"),
     };
     let _ = stop.send(true);
     let closing = async {
         if http_runs {
-            tokio::join!(&mut http, close(store, &mut tailing)).1
+            tokio::join!(&mut http, close(store, &mut gone)).1
         } else {
-            close(store, &mut tailing).await
+            close(store, &mut gone).await
         }
     };
     let closed = tokio::select! {
@@ -354,9 +346,9 @@ async fn until_stopped(
 }
 
 /// Waits until the agent offers nothing more, then writes what the store holds.
-async fn close(store: &Store, tailing: &mut Option<Tailing>) -> Result<(), Failure> {
-    if let Some(tailing) = tailing {
-        tailing.ended().await;
+async fn close(store: &Store, gone: &mut Option<watch::Receiver<()>>) -> Result<(), Failure> {
+    if gone.is_some() {
+        sink_gone(gone).await;
     }
     let store = store.clone();
     let closed = tokio::task::spawn_blocking(move || store.close()).await;

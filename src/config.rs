@@ -9,7 +9,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::ship::Client;
+use agent::ship::endpoint::shown;
+
 use crate::args::Raw;
+use crate::clients;
 use crate::report::{Failure, nearest};
 use crate::time::{parse_duration, show_duration};
 use crate::yaml::{self, Node, Value, scalar};
@@ -40,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) node_name: String,
     /// Labels of every stream.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where to push to.
+    pub(crate) client: Option<Client>,
     /// How logs are read.
     pub(crate) reader: Reader,
     /// Own logs.
@@ -91,6 +97,8 @@ struct Key {
 }
 
 const SECTION: &str = "limits_config";
+/// Where the agent alone listens: beside a store on the same node.
+const AGENT_LISTEN: &str = "127.0.0.1:3101";
 /// Larger files are refused: a configuration of a thousand keys has 100 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Loki's limit on label names of a stream is 15; eight are always there.
@@ -277,6 +285,7 @@ impl Config {
             listen: "127.0.0.1:3100".to_owned(),
             node_name: named.unwrap_or_else(host),
             labels: BTreeMap::new(),
+            client: None,
             reader: Reader::Auto,
             log_level: tracing::Level::INFO,
             max_line_size: 256 << 10,
@@ -301,6 +310,9 @@ impl Config {
     /// Exit code 2: a file that cannot be read or is not YAML, an unknown key, a mistyped value; each with its place.
     pub(crate) fn load(raw: &Raw, env: Env<'_>) -> Result<Config, Failure> {
         let mut config = Config::defaults(env);
+        if raw.command.name == "agent" {
+            AGENT_LISTEN.clone_into(&mut config.listen);
+        }
         if let Some(file) = Config::file_of(raw, env) {
             let text = read_file(Path::new(&file))?;
             config.apply_file(&file, &text, env)?;
@@ -325,13 +337,22 @@ impl Config {
     /// The keys whose values differ in another configuration.
     pub(crate) fn differences(&self, new: &Config) -> Vec<Difference> {
         let labels = |config: &Config| format!("{:?}", config.labels);
-        let keys = KEYS
-            .iter()
-            .map(|key| (key.path, (key.show)(self), (key.show)(new)));
-        keys.chain([("labels", labels(self), labels(new))])
+        let keys = keys().map(|key| (key.path, (key.show)(self), (key.show)(new)));
+        let mut found: Vec<Difference> = keys
+            .chain([("labels", labels(self), labels(new))])
             .filter(|(_, old, new)| old != new)
             .map(|(path, old, new)| Difference { path, old, new })
-            .collect()
+            .collect();
+        if self.client != new.client {
+            // The URLs may be the same: secrets are shown nowhere.
+            let url = |c: &Config| c.client.as_ref().map_or(String::new(), |c| shown(&c.url));
+            found.push(Difference {
+                path: "clients",
+                old: url(self),
+                new: url(new),
+            });
+        }
+        found
     }
 
     /// The demo's: only its own flags count, everything is below `root`.
@@ -373,6 +394,9 @@ impl Config {
             };
             (key.set)(self, &value).ok_or_else(|| mistyped(&name, &value, key.expects))?;
         }
+        if let Some(url) = env("DRUPELET_PUSH_URL").filter(|v| !v.is_empty()) {
+            self.push_url("DRUPELET_PUSH_URL", &url)?;
+        }
         let Some(labels) = env("DRUPELET_LABELS").filter(|v| !v.is_empty()) else {
             return Ok(());
         };
@@ -389,12 +413,26 @@ impl Config {
                 self.label_pair(&shown, value)?;
                 continue;
             }
+            if *flag == "push-url" {
+                self.push_url(&shown, value)?;
+                continue;
+            }
             let path = flag.replace('-', "_");
             // Flags that are no key (`--config`, `--since`) belong to the command.
             if let Some(key) = keys().find(|k| k.path == path) {
                 (key.set)(self, value).ok_or_else(|| mistyped(&shown, value, key.expects))?;
             }
         }
+        Ok(())
+    }
+
+    /// Another URL, for the client of the file if it has one.
+    fn push_url(&mut self, origin: &str, url: &str) -> Result<(), Failure> {
+        let mut client = self.client.take().unwrap_or_else(|| Client::new(url));
+        url.clone_into(&mut client.url);
+        let checked = client.endpoint();
+        checked.map_err(|e| Failure::usage(format!("`{origin}`: {e}")))?;
+        self.client = Some(client);
         Ok(())
     }
 
@@ -418,6 +456,7 @@ impl Config {
             let name = key.path.rsplit('.').next().unwrap_or(key.path);
             if key.path.contains('.') && !in_section {
                 out.push_str(&self.labels_yaml());
+                out.push_str(&clients::to_yaml(self.client.as_ref()));
                 out.push_str(&format!("\n{SECTION}:\n"));
                 in_section = true;
             }
@@ -480,6 +519,11 @@ impl FileReader<'_> {
                 self.section("limits_config.", value)?;
             } else if path == "labels" {
                 self.labels(value)?;
+            } else if path == "clients" || path == "client" {
+                let at = |line, message| self.at(line, message);
+                let text = |path: &str, expects: &str, node: &Node| self.text(path, expects, node);
+                let client = clients::read(value, &at, &text)?;
+                self.config.client = client;
             } else if let Some(key) = keys().find(|k| k.path == path) {
                 self.key(key, value)?;
             } else {
@@ -552,7 +596,7 @@ impl FileReader<'_> {
 
     fn unknown(&self, prefix: &str, name: &str, line: usize) -> Failure {
         let failure = self.at(line, format!("unknown key `{prefix}{name}`"));
-        let tops = keys().map(|k| k.path).chain([SECTION, "labels"]);
+        let tops = keys().map(|k| k.path).chain([SECTION, "labels", "clients"]);
         let siblings = tops.clone().filter_map(|p| p.strip_prefix(prefix));
         let near = nearest(name, siblings.filter(|p| !p.contains('.')));
         // A known key at the wrong place is named with its whole path.
@@ -710,7 +754,7 @@ fn at_most_1h(value: &str) -> Option<Duration> {
 }
 
 /// Bytes with a unit; KB and KiB are both 1,024, as in Loki.
-fn size(value: &str) -> Option<usize> {
+pub(crate) fn size(value: &str) -> Option<usize> {
     let end = value
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(value.len());
@@ -725,7 +769,8 @@ fn size(value: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
-fn show_size(bytes: usize) -> String {
+/// Bytes in the largest unit that leaves no rest.
+pub(crate) fn show_size(bytes: usize) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let exact = units
         .iter()

@@ -3,10 +3,12 @@
 mod appliance;
 mod args;
 mod ask;
+mod clients;
 mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod forwarder;
 mod http_client;
 mod local_server;
 mod local_sink;
@@ -16,6 +18,7 @@ mod metrics;
 mod reload;
 mod report;
 mod signals;
+mod status_server;
 mod time;
 mod yaml;
 

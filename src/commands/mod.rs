@@ -1,5 +1,6 @@
 //! One subcommand a file, glue only.
 
+mod agent;
 mod check;
 mod demo;
 pub(crate) mod doctor;
@@ -22,6 +23,7 @@ use crate::report::{Failure, written};
 pub(crate) fn dispatch(raw: &Raw) -> Result<(), Failure> {
     match raw.command.name {
         "run" => run::run(raw),
+        "agent" => agent::run(raw),
         "store" => store::run(raw),
         "query" => query::run(raw),
         "labels" => labels::run(raw),

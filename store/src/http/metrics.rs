@@ -280,7 +280,7 @@ fn write_push_log(out: &mut String, stats: &PushLogStats) {
 }
 
 /// Appends the metrics of the process that every exporter has, under their usual names, and the build.
-pub(super) fn write_process(out: &mut String) {
+pub fn write_process(out: &mut String) {
     head(
         out,
         "drupelet_build_info",

@@ -59,6 +59,7 @@ use wire::LabelSet;
 use crate::api::{Cancel, QueryStats, Request, Store, StoreStats};
 use crate::ingest::{PushLimits, Target};
 
+pub use metrics::write_process as process_metrics;
 pub use server::serve;
 
 /// Largest form bodies in memory at once; further ones wait.
