@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
+use crate::notify::{Notifier, Part};
 use crate::report::Failure;
 use crate::signals::{Signals, exit_now};
 
@@ -165,6 +166,7 @@ pub(crate) fn run(
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
+    crate::doctor::warn_of_ignored_limits();
     let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
     let addr = listener.local_addr().map_err(fail("cannot listen"))?;
     let store = open_store(config, Some(addr)).map_err(|e| open_failure(&e))?;
@@ -196,6 +198,10 @@ async fn live(
     let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
     let (sink, mut agent_ended) = LocalSink::new(store.clone());
     let agent = agent_config(config, stats);
+    let parts = vec![
+        Part::agent(Arc::clone(&agent.pulse)),
+        Part::flush(store.clone()),
+    ];
     let agent = agent::start(agent, move || sink, ended(stopped.clone()))
         .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
@@ -203,6 +209,8 @@ async fn live(
     service.set_state(State::Ready);
     tracing::info!(%addr, "listening on {addr}");
     started(addr);
+    let notifier = Notifier::from_environment();
+    notifier.ready(addr);
 
     let mut http_runs = true;
     let early = tokio::select! {
@@ -216,7 +224,9 @@ async fn live(
             Some("the HTTP service ended by itself")
         }
         _ = agent_ended.changed() => Some("reading pod logs ended by itself"),
+        never = notifier.watch(parts) => match never {},
     };
+    notifier.stopping();
     let _ = stop.send(true);
     let closing = async {
         if http_runs {

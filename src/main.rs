@@ -13,6 +13,7 @@ mod local_sink;
 mod logging;
 mod malloc;
 mod metrics;
+mod notify;
 mod report;
 mod signals;
 mod time;

@@ -14,6 +14,7 @@ mod frame;
 mod instance;
 mod labels;
 mod position;
+pub mod pulse;
 mod run;
 pub mod sink;
 pub mod stats;

@@ -149,6 +149,7 @@ impl<S: Sink> Agent<S> {
     async fn run(mut self, mut shutdown: Shutdown<'_>) {
         loop {
             let woken = Instant::now();
+            self.config.pulse.turn();
             self.world.drain_events(woken);
             if woken >= self.world.next_rescan {
                 self.world.rescan(woken);
@@ -206,6 +207,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                     _ = watcher.readable() => {}
                 }
             }
@@ -213,6 +215,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                 }
             }
         }
@@ -631,7 +634,7 @@ async fn offer<S: Sink>(
     batch: &Batch<'_>,
     mut shutdown: Shutdown<'_>,
 ) -> Flow {
-    let stats = world.config.stats.clone();
+    let (stats, pulse) = (world.config.stats.clone(), world.config.pulse.clone());
     loop {
         match sink.offer(batch) {
             Ok(()) => return Flow::Continue,
@@ -644,10 +647,12 @@ async fn offer<S: Sink>(
         }
         let mut room = sink.room();
         loop {
+            pulse.turn();
             tokio::select! {
                 () = &mut room => break,
                 () = shutdown.as_mut() => return Flow::Stop,
                 () = watch(world) => {}
+                () = pulse.asked() => {}
             }
         }
     }

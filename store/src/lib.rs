@@ -13,6 +13,7 @@ pub mod http;
 pub mod index;
 pub mod limits;
 mod positions;
+pub mod pulse;
 pub mod query;
 mod recover;
 pub mod segment;
