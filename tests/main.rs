@@ -4,6 +4,7 @@ mod cli;
 mod cost;
 mod kill9;
 mod kubelet;
+mod packaging;
 mod service;
 mod support;
 mod tidy;
