@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
+use crate::notify::{Notifier, Part};
 use crate::reload::Reloader;
 use crate::report::Failure;
 use crate::signals::{Asked, Signals, exit_now};
@@ -199,6 +200,7 @@ pub(crate) fn run(
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
+    crate::doctor::warn_of_ignored_limits();
     let addr = listener
         .local_addr()
         .map_err(|e| Failure::caused("cannot listen", &e))?;
@@ -272,9 +274,11 @@ async fn live(
     let service = service(config, store, stats.as_ref(), reloader.stats());
     let service = service.map_err(fail("cannot start query threads"))?;
     let (mut tailing, mut gone) = (None, None);
+    let mut alive = vec![Part::flush(store.clone())];
     if let Some(stats) = stats {
         let (sink, sink_gone) = LocalSink::new(store.clone());
         let agent = agent_config(config, stats);
+        alive.push(Part::agent(Arc::clone(&agent.pulse)));
         tailing = Some(Tailing::start(agent, move || sink, stopped.clone())?);
         gone = Some(sink_gone);
     }
@@ -283,10 +287,12 @@ async fn live(
     service.set_state(State::Ready);
     tracing::info!(%addr, "listening on {addr}");
     started(addr);
+    let notifier = Notifier::from_environment();
+    notifier.ready(addr);
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = until_stopped(&mut signals, &mut reloader, store, &service) => {
+        name = until_stopped(&mut signals, &mut reloader, &notifier, (store, &service)) => {
             tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
@@ -296,7 +302,9 @@ async fn live(
             Some("the HTTP service ended by itself")
         }
         () = sink_gone(&mut gone) => Some("reading pod logs ended by itself"),
+        never = notifier.watch(alive) => match never {},
     };
+    notifier.stopping();
     let _ = stop.send(true);
     let closing = async {
         if http_runs {
@@ -327,8 +335,8 @@ async fn live(
 async fn until_stopped(
     signals: &mut Signals,
     reloader: &mut Reloader,
-    store: &Store,
-    service: &Service,
+    notifier: &Notifier,
+    (store, service): (&Store, &Service),
 ) -> &'static str {
     loop {
         tokio::select! {
@@ -337,11 +345,13 @@ async fn until_stopped(
             },
             () = reloader.changed() => {}
         }
+        notifier.reloading();
         if let Some(config) = reloader.reload() {
             crate::logging::set_level(config.log_level);
             store.tune(tuning(config));
             service.set_limits(http_limits(config));
         }
+        notifier.reloaded();
     }
 }
 

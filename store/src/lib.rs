@@ -14,6 +14,7 @@ pub mod index;
 pub mod ingest;
 pub mod limits;
 mod positions;
+pub mod pulse;
 mod pushlog;
 pub mod query;
 mod recover;

@@ -11,6 +11,7 @@ use wire::Batch;
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
+use crate::pulse::Pulse;
 use crate::pushlog::{self, PushLog};
 use crate::query::{self, Damage};
 use crate::recover::recover;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     /// A flush ended, well or not.
     pub(crate) done: Condvar,
     pub(crate) room: tokio::sync::Notify,
+    /// Of the flush thread.
+    pub(crate) pulse: Pulse,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
@@ -270,6 +273,7 @@ impl Store {
             wake: Condvar::new(),
             done: Condvar::new(),
             room: tokio::sync::Notify::new(),
+            pulse: Pulse::default(),
             lock: Mutex::new(Some(lock)),
             dir,
         });
