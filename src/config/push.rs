@@ -1,9 +1,7 @@
 //! Keys of pushes, with Loki's names, meanings and (but for the size of a body) defaults. Loki has `max_recv_msg_size`
 //! in its section `distributor` and `max_chunk_age` in `ingester`.
 
-use std::time::Duration;
-
-use super::{Config, Key, SIZE, at_least_1s, count, flag, is_name, show_size, size, within};
+use super::{Key, SIZE, at_least_1s, count, flag, is_name, show_size, size, within};
 use crate::time::{parse_duration, show_duration};
 
 /// The key whose value is a list.
@@ -179,6 +177,8 @@ fn names(value: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::{check_error, from_text};
     use super::*;
 

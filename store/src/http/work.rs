@@ -178,7 +178,7 @@ mod tests {
                 label_sets: vec![vec![]],
                 entries: times.iter().map(entry).collect(),
             };
-            thin(&mut logs, interval, limit);
+            thin(&mut logs, interval);
             let got: Vec<i64> = logs.entries.iter().map(|e| e.ts).collect();
             assert_eq!(got, want);
         }
