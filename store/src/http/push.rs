@@ -54,19 +54,13 @@ impl Pushes {
         }
     }
 
-    /// Holds up the push thread.
-    #[cfg(test)]
-    pub(super) fn hold(&self) -> std::sync::MutexGuard<'_, Intake> {
-        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Appends what came by push.
     pub(super) fn metrics(&self, out: &mut String) {
         write_pushes(out, &self.counters);
     }
 
     /// Hands a job to the push thread, which starts with the first one.
-    fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Refusal> {
+    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Refusal> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = match &mut *thread {
             Some(pool) => pool,

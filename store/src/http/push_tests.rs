@@ -178,20 +178,13 @@ fn clients_push_and_find_their_entries() {
     });
 }
 
-#[test]
-fn faults_have_lokis_statuses_and_texts() {
-    let limits = HttpLimits {
-        push: PushLimits {
-            max_body_bytes: 20_000,
-            ..PushLimits::default()
-        },
-        ..limits()
-    };
+/// Headers and body, and status and text of the answer where 20,000 bytes are the most.
+fn faults() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
     let small = snap::raw::Encoder::new()
         .compress_vec(&[0; 20_001])
         .unwrap();
     let twice = protobuf(r#"{t="1", a="b", t="2"}"#, &[(0, b"x"), (1, b"y")]);
-    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+    vec![
         ("", b"{}".to_vec(), 400, "mime: no media type"),
         ("Content-Type:", b"{}".to_vec(), 400, "mime: no media type"),
         (
@@ -243,9 +236,20 @@ fn faults_have_lokis_statuses_and_texts() {
             413,
             "request body too large: decompressed message size too large than max (20001 vs 20000)",
         ),
-    ];
+    ]
+}
+
+#[test]
+fn faults_have_lokis_statuses_and_texts() {
+    let limits = HttpLimits {
+        push: PushLimits {
+            max_body_bytes: 20_000,
+            ..PushLimits::default()
+        },
+        ..limits()
+    };
     with_store(limits, async |at, _| {
-        for (headers, body, status, text) in cases {
+        for (headers, body, status, text) in faults() {
             refused(&push(at, headers, &body).await, status, text);
         }
         for method in ["GET", "PUT", "HEAD"] {
@@ -456,9 +460,10 @@ fn p6_queries_and_pushes_do_not_wait_for_each_other() {
         // All query threads are busy, and a push is answered.
         assert_eq!(push(at, JSON, b"{}").await.status, 422);
         drop(query);
-        // The intake is held up, and metadata is answered.
+        // The push thread is held up, and metadata is answered.
         let body = format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[["{NOW}","x"]]}}]}}"#);
-        let held = service.pushes.hold();
+        let (free, held) = std::sync::mpsc::channel::<()>();
+        service.pushes.run(move || held.recv().unwrap()).unwrap();
         let request = format!(
             "{PUSH} HTTP/1.1\r\nHost: x\r\n{JSON}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -467,7 +472,7 @@ fn p6_queries_and_pushes_do_not_wait_for_each_other() {
         pushed.write_all(request.as_bytes()).await.unwrap();
         let got = ask(at, "GET /loki/api/v1/labels?start=1&end=1", "").await;
         assert_eq!(got.status, 200);
-        drop(held);
+        free.send(()).unwrap();
         let mut all = Vec::new();
         pushed.read_to_end(&mut all).await.unwrap();
         let got = split(&all);

@@ -224,7 +224,7 @@ fn labels_cases() -> Vec<Case> {
         Case::new(
             Reason::LabelValueTooLong,
             2,
-            stream(json!({"pod": wide.clone()}), one.clone()),
+            stream(json!({"pod": wide}), one.clone()),
             format!("stream '{{pod=\"{wide}\", service_name=\"unknown_service\"}}' has label value too long: '{wide}'"),
         ),
         Case::new(
@@ -310,10 +310,20 @@ fn entry_cases() -> Vec<Case> {
                  `limits_config.max_structured_metadata_entries_count` {see}"
             ),
         ),
+    ]
+}
+
+fn age_cases() -> Vec<Case> {
+    let x = |values| stream(json!({"app": "x"}), values);
+    vec![
         Case::new(
             Reason::TooOld,
             2,
-            x(json!([line(-8 * 24 * HOUR, "old"), line(0, "good"), line(-8 * 24 * HOUR, "old 2")])),
+            x(json!([
+                line(-8 * 24 * HOUR, "old"),
+                line(0, "good"),
+                line(-8 * 24 * HOUR, "old 2")
+            ])),
             format!(
                 "2 errors like: entry for stream '{X}' has timestamp too old: 2026-11-12T09:53:24Z, oldest acceptable \
                  timestamp is: 2026-11-13T09:53:24Z"
@@ -328,7 +338,11 @@ fn entry_cases() -> Vec<Case> {
         Case::new(
             Reason::TooFarBehind,
             1,
-            x(json!([line(0, "good"), line(-HOUR, "good"), line(-HOUR - 1, "behind")])),
+            x(json!([
+                line(0, "good"),
+                line(-HOUR, "good"),
+                line(-HOUR - 1, "behind")
+            ])),
             format!(
                 "entry with timestamp 2026-11-20 08:53:24.326197812 +0000 UTC ignored, reason: 'entry too far behind, \
                  entry timestamp is: 2026-11-20T08:53:24Z, oldest acceptable timestamp is: 2026-11-20T08:53:24Z',\n\
@@ -397,7 +411,7 @@ fn p7_each_refusal_is_counted_by_its_reason() {
         Reason::Malformed,
         Reason::DuplicateLabels,
     ];
-    for case in [labels_cases(), entry_cases(), store_cases()].concat() {
+    for case in [labels_cases(), entry_cases(), age_cases(), store_cases()].concat() {
         let shelf = Shelf {
             refuse: case.refuse,
             ..Shelf::new()
@@ -576,208 +590,90 @@ fn long_lines_are_cut_when_asked_for() {
     node.check_sums();
 }
 
-/// Labels, metadata and line as sent; labels and metadata as stored.
-type Added = (
-    serde_json::Value,
-    serde_json::Value,
-    &'static str,
-    &'static str,
-    &'static str,
-);
+/// Labels, metadata and line as sent; labels and metadata as stored. `x` is `{"app":"x"}` and what becomes of it, `u` an
+/// unknown level.
+type Added = [&'static str; 5];
 
-fn added(limits: PushLimits, cases: Vec<Added>) {
-    for (labels, metadata, text, want_labels, want_metadata) in cases {
+fn added(limits: &PushLimits, cases: &[Added]) {
+    for [labels, metadata, text, want_labels, want_metadata] in cases {
+        let (labels, want_labels) = match *labels {
+            "x" => (r#"{"app":"x"}"#, X),
+            labels => (labels, *want_labels),
+        };
+        let want_metadata = match *want_metadata {
+            "u" => r#"{detected_level="unknown"}"#,
+            want => want,
+        };
+        let labels = serde_json::from_str(labels).unwrap();
+        let metadata: serde_json::Value = serde_json::from_str(metadata).unwrap();
         let mut node = Node::new(limits.clone(), Shelf::new());
         let outcome = node.push(&stream(labels, json!([[at(0), text, metadata]])));
         assert_eq!(outcome.status, 204, "{}", outcome.text);
-        let want = (NOW, want_labels.into(), want_metadata.into(), text.into());
+        let want = (
+            NOW,
+            want_labels.to_owned(),
+            want_metadata.to_owned(),
+            (*text).to_owned(),
+        );
         assert_eq!(node.shelf.kept(), [want], "{text}");
     }
 }
 
+#[rustfmt::skip]
+const ADDED: &[Added] = &[
+    ["x", "{}", "hello", "", "u"],
+    ["{}", "{}", "", r#"{service_name="unknown_service"}"#, "u"],
+    [r#"{"job":"j","container":"c"}"#, "{}", "", r#"{container="c", job="j", service_name="c"}"#, "u"],
+    [r#"{"app":"x","service_name":"s"}"#, "{}", "", r#"{app="x", service_name="s"}"#, "u"],
+    [r#"{"app":"x","service_name":""}"#, "{}", "", X, "u"],
+    // Where the level comes from, in order.
+    ["x", r#"{"detected_level":"WARNING"}"#, "error", "", r#"{detected_level="warn"}"#],
+    ["x", r#"{"detected_level":"foo"}"#, "error", "", r#"{detected_level="foo"}"#],
+    [r#"{"level":"Notice","service_name":"x"}"#, r#"{"detected_level":"err"}"#, "", r#"{level="Notice", service_name="x"}"#, r#"{detected_level="error"}"#],
+    [r#"{"level":"Notice","service_name":"x"}"#, r#"{"severity":"warn"}"#, "error", r#"{level="Notice", service_name="x"}"#, r#"{detected_level="Notice", severity="warn"}"#],
+    [r#"{"LVL":"dbg","service_name":"x"}"#, "{}", "error", r#"{LVL="dbg", service_name="x"}"#, r#"{detected_level="debug"}"#],
+    ["x", r#"{"severity_text":"Trc"}"#, "error", "", r#"{detected_level="trace", severity_text="Trc"}"#],
+    ["x", r#"{"severity_number":"17"}"#, "info", "", r#"{detected_level="error", severity_number="17"}"#],
+    ["x", r#"{"id":"7"}"#, "level=WARNING a=b", "", r#"{detected_level="warn", id="7"}"#],
+    ["x", "{}", "[ERROR] x", "", r#"{detected_level="error"}"#],
+    ["x", "{}", "info then error", "", r#"{detected_level="info"}"#],
+    ["x", "{}", "CRITICAL boom", "", r#"{detected_level="critical"}"#],
+    ["x", "{}", "fatal error", "", r#"{detected_level="fatal"}"#],
+    ["x", "{}", "misc:error", "", "u"],
+    ["x", "{}", r#"{"level":30}"#, "", "u"],
+    ["x", "{}", r#"level="notice" x=1"#, "", "u"],
+    ["x", "{}", r#"{"a":{"severity":"Error"}}"#, "", r#"{detected_level="error"}"#],
+    ["x", "{}", r#"{"a":{"b":{"severity":"wrn"}}}"#, "", "u"],
+    ["x", "{}", r#"{"msg":"error happened"}"#, "", r#"{detected_level="error"}"#],
+    ["x", "{}", "a=b error happened", "", r#"{detected_level="error"}"#],
+    // Names and values of metadata.
+    ["x", r#"{"a.b":"1","9x":"2","e":"","\u00e9":"3"}"#, "", "", r#"{a_b="1", detected_level="unknown", key_9x="2"}"#],
+    ["x", r#"{"a\tb":"x\ufffdy"}"#, "", "", r#"{a_b="x y", detected_level="unknown"}"#],
+    ["x", r#"{"level":""}"#, "error", "", r#"{detected_level="error"}"#],
+];
+
 #[test]
 fn service_name_and_level_are_added() {
-    let none = || json!({});
-    let x = || json!({"app": "x"});
-    let unknown = r#"{detected_level="unknown"}"#;
-    added(
-        PushLimits::default(),
-        vec![
-            (x(), none(), "hello", X, unknown),
-            (
-                none(),
-                none(),
-                "",
-                r#"{service_name="unknown_service"}"#,
-                unknown,
-            ),
-            (
-                json!({"job": "j", "container": "c"}),
-                none(),
-                "",
-                r#"{container="c", job="j", service_name="c"}"#,
-                unknown,
-            ),
-            (
-                json!({"app": "x", "service_name": "s"}),
-                none(),
-                "",
-                r#"{app="x", service_name="s"}"#,
-                unknown,
-            ),
-            (
-                json!({"app": "x", "service_name": ""}),
-                none(),
-                "",
-                X,
-                unknown,
-            ),
-            // Where the level comes from, in order.
-            (
-                x(),
-                json!({"detected_level": "WARNING"}),
-                "error",
-                X,
-                r#"{detected_level="warn"}"#,
-            ),
-            (
-                x(),
-                json!({"detected_level": "foo"}),
-                "error",
-                X,
-                r#"{detected_level="foo"}"#,
-            ),
-            (
-                json!({"app": "x", "level": "Notice"}),
-                json!({"detected_level": "err"}),
-                "",
-                r#"{app="x", level="Notice", service_name="x"}"#,
-                r#"{detected_level="error"}"#,
-            ),
-            (
-                json!({"app": "x", "level": "Notice"}),
-                json!({"severity": "warn"}),
-                "error",
-                r#"{app="x", level="Notice", service_name="x"}"#,
-                r#"{detected_level="Notice", severity="warn"}"#,
-            ),
-            (
-                json!({"app": "x", "LVL": "dbg"}),
-                none(),
-                "error",
-                r#"{LVL="dbg", app="x", service_name="x"}"#,
-                r#"{detected_level="debug"}"#,
-            ),
-            (
-                x(),
-                json!({"severity_text": "Trc"}),
-                "error",
-                X,
-                r#"{detected_level="trace", severity_text="Trc"}"#,
-            ),
-            (
-                x(),
-                json!({"severity_number": "17"}),
-                "info",
-                X,
-                r#"{detected_level="error", severity_number="17"}"#,
-            ),
-            (
-                x(),
-                json!({"id": "7"}),
-                "level=WARNING a=b",
-                X,
-                r#"{detected_level="warn", id="7"}"#,
-            ),
-            (x(), none(), "[ERROR] x", X, r#"{detected_level="error"}"#),
-            (
-                x(),
-                none(),
-                "info then error",
-                X,
-                r#"{detected_level="info"}"#,
-            ),
-            (
-                x(),
-                none(),
-                "CRITICAL boom",
-                X,
-                r#"{detected_level="critical"}"#,
-            ),
-            (x(), none(), "fatal error", X, r#"{detected_level="fatal"}"#),
-            (x(), none(), "misc:error", X, unknown),
-            (x(), none(), r#"{"level":30}"#, X, unknown),
-            (x(), none(), r#"level="notice" x=1"#, X, unknown),
-            (
-                x(),
-                none(),
-                r#"{"a":{"severity":"Error"}}"#,
-                X,
-                r#"{detected_level="error"}"#,
-            ),
-            (x(), none(), r#"{"a":{"b":{"severity":"wrn"}}}"#, X, unknown),
-            (
-                x(),
-                none(),
-                r#"{"msg":"error happened"}"#,
-                X,
-                r#"{detected_level="error"}"#,
-            ),
-            (
-                x(),
-                none(),
-                "a=b error happened",
-                X,
-                r#"{detected_level="error"}"#,
-            ),
-            // Names and values of metadata.
-            (
-                x(),
-                json!({"a.b": "1", "9x": "2", "e": "", "\u{e9}": "3"}),
-                "",
-                X,
-                r#"{a_b="1", detected_level="unknown", key_9x="2"}"#,
-            ),
-            (
-                x(),
-                json!({"a\tb": "x\u{fffd}y"}),
-                "",
-                X,
-                r#"{a_b="x y", detected_level="unknown"}"#,
-            ),
-            (
-                x(),
-                json!({"level": ""}),
-                "error",
-                X,
-                r#"{detected_level="error"}"#,
-            ),
-        ],
-    );
+    added(&PushLimits::default(), ADDED);
     let without = PushLimits {
         discover_service_name: Vec::new(),
         discover_log_levels: false,
         ..PushLimits::default()
     };
-    added(
-        without,
-        vec![
-            (x(), none(), "error", r#"{app="x"}"#, "{}"),
-            (
-                x(),
-                json!({"k": "v"}),
-                "error",
-                r#"{app="x"}"#,
-                r#"{k="v"}"#,
-            ),
-        ],
-    );
+    let app = [
+        r#"{"app":"y"}"#,
+        r#"{"k":"v"}"#,
+        "error",
+        r#"{app="y"}"#,
+        r#"{k="v"}"#,
+    ];
+    added(&without, &[app]);
     let plain = PushLimits {
         allow_structured_metadata: false,
         discover_service_name: vec!["pod".into(), "app".into()],
         ..PushLimits::default()
     };
-    added(plain, vec![(x(), none(), "error", X, "{}")]);
+    added(&plain, &[["x", "{}", "error", "", "{}"]]);
 }
 
 #[test]

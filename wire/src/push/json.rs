@@ -75,10 +75,8 @@ impl<'a> Text<'a> {
 
     fn pieces(self, mut each: impl FnMut(&[u8])) {
         let mut rest = self.raw;
-        while self.escaped {
-            let Some(at) = memchr::memchr(b'\\', rest) else {
-                break;
-            };
+        let next = |rest| memchr::memchr(b'\\', rest).filter(|_| self.escaped);
+        while let Some(at) = next(rest) {
             each(&rest[..at]);
             let (c, len) =
                 unescape(&rest[at..]).expect("escapes were checked when the text was found");

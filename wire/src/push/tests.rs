@@ -307,6 +307,83 @@ fn p9_hostile_protobuf_gets_errors() {
     }
 }
 
+/// A set's text, and it in canonical form or the error.
+const SELECTORS: &[(&str, &str)] = &[
+    ("", "{}"),
+    ("{}", "{}"),
+    (r#"{a="b", c="d"}"#, r#"{a="b", c="d"}"#),
+    (r#" { c = 'd',a=`b\n` , }"#, r#"{a="b\\n", c="d"}"#),
+    (r#"{a="",b="1"}"#, r#"{b="1"}"#),
+    (r#"foo:bar{a="b"} # end"#, r#"{__name__="foo:bar", a="b"}"#),
+    (r#"{"foo", a="b"}"#, r#"{__name__="foo", a="b"}"#),
+    (r#"{"a.b"="c"}"#, r#"{a.b="c"}"#),
+    (
+        r#"{a="\a\"\\\n\x41\101\u00e9\U0001F600"}"#,
+        "{a=\"\\u{7}\\\"\\\\\\nAA\u{e9}\u{1f600}\"}",
+    ),
+    (r#"{t="1",t="2"}"#, r#"t twice in [("t", "1"), ("t", "2")]"#),
+    (
+        "{a.b=\"c\"}",
+        "1:3: parse error: unexpected character inside braces: '.'",
+    ),
+    (
+        "{\n 1=\"c\"}",
+        "2:2: parse error: unexpected character inside braces: '1'",
+    ),
+    (
+        "{a",
+        "1:3: parse error: unexpected end of input inside braces",
+    ),
+    (
+        "{a=}",
+        "1:4: parse error: unexpected \"}\" in label set, expected string",
+    ),
+    (
+        "{a}",
+        "1:3: parse error: unexpected \"}\" in label set, expected \"=\"",
+    ),
+    (
+        "{a!=\"b\"}",
+        "1:3: parse error: unexpected <op:!=> in label set, expected \"=\"",
+    ),
+    (
+        "{a=~\"b\"}",
+        "1:3: parse error: unexpected <op:=~> in label set, expected \"=\"",
+    ),
+    (
+        "{,}",
+        "1:2: parse error: unexpected \",\" in label set, expected identifier or \"}\"",
+    ),
+    (
+        "{a=\"b\" c=\"d\"}",
+        "1:8: parse error: unexpected identifier \"c\" in label set, expected \",\" or \"}\"",
+    ),
+    (
+        "{a=\"b\"} x",
+        "1:9: parse error: unexpected identifier \"x\"",
+    ),
+    ("{a={", "1:4: parse error: unexpected left brace '{'"),
+    ("{a=\"b", "1:4: parse error: unterminated quoted string"),
+    ("{a=`b", "1:4: parse error: unterminated raw string"),
+    (
+        "{a=\"\\q\"}",
+        "1:4: parse error: unknown escape sequence U+0071 'q'",
+    ),
+    (
+        "{a=\"\\ud800\"}",
+        "1:4: parse error: escape sequence is an invalid Unicode code point",
+    ),
+    (
+        "{a=\"\\x4\"}",
+        "1:4: parse error: illegal character in escape sequence",
+    ),
+    (
+        "{a=\"\\x",
+        "1:4: parse error: escape sequence not terminated",
+    ),
+    ("!", "1:1: parse error: unexpected character: '!'"),
+];
+
 #[test]
 fn selectors_have_prometheus_texts() {
     let parse = |text: &str| match selector::parse(text.as_bytes()) {
@@ -314,82 +391,8 @@ fn selectors_have_prometheus_texts() {
         Err(BadLabels::Syntax(why)) => why,
         Err(BadLabels::Duplicate(pairs, name)) => format!("{name} twice in {pairs:?}"),
     };
-    for (text, want) in [
-        ("", "{}"),
-        ("{}", "{}"),
-        (r#"{a="b", c="d"}"#, r#"{a="b", c="d"}"#),
-        (r#" { c = 'd',a=`b\n` , }"#, r#"{a="b\\n", c="d"}"#),
-        (r#"{a="",b="1"}"#, r#"{b="1"}"#),
-        (r#"foo:bar{a="b"} # end"#, r#"{__name__="foo:bar", a="b"}"#),
-        (r#"{"foo", a="b"}"#, r#"{__name__="foo", a="b"}"#),
-        (r#"{"a.b"="c"}"#, r#"{a.b="c"}"#),
-        (
-            r#"{a="\a\"\\\n\x41\101\u00e9\U0001F600"}"#,
-            "{a=\"\\u{7}\\\"\\\\\\nAA\u{e9}\u{1f600}\"}",
-        ),
-        (r#"{t="1",t="2"}"#, r#"t twice in [("t", "1"), ("t", "2")]"#),
-        (
-            "{a.b=\"c\"}",
-            "1:3: parse error: unexpected character inside braces: '.'",
-        ),
-        (
-            "{\n 1=\"c\"}",
-            "2:2: parse error: unexpected character inside braces: '1'",
-        ),
-        (
-            "{a",
-            "1:3: parse error: unexpected end of input inside braces",
-        ),
-        (
-            "{a=}",
-            "1:4: parse error: unexpected \"}\" in label set, expected string",
-        ),
-        (
-            "{a}",
-            "1:3: parse error: unexpected \"}\" in label set, expected \"=\"",
-        ),
-        (
-            "{a!=\"b\"}",
-            "1:3: parse error: unexpected <op:!=> in label set, expected \"=\"",
-        ),
-        (
-            "{a=~\"b\"}",
-            "1:3: parse error: unexpected <op:=~> in label set, expected \"=\"",
-        ),
-        (
-            "{,}",
-            "1:2: parse error: unexpected \",\" in label set, expected identifier or \"}\"",
-        ),
-        (
-            "{a=\"b\" c=\"d\"}",
-            "1:8: parse error: unexpected identifier \"c\" in label set, expected \",\" or \"}\"",
-        ),
-        (
-            "{a=\"b\"} x",
-            "1:9: parse error: unexpected identifier \"x\"",
-        ),
-        ("{a={", "1:4: parse error: unexpected left brace '{'"),
-        ("{a=\"b", "1:4: parse error: unterminated quoted string"),
-        ("{a=`b", "1:4: parse error: unterminated raw string"),
-        (
-            "{a=\"\\q\"}",
-            "1:4: parse error: unknown escape sequence U+0071 'q'",
-        ),
-        (
-            "{a=\"\\ud800\"}",
-            "1:4: parse error: escape sequence is an invalid Unicode code point",
-        ),
-        (
-            "{a=\"\\x4\"}",
-            "1:4: parse error: illegal character in escape sequence",
-        ),
-        (
-            "{a=\"\\x",
-            "1:4: parse error: escape sequence not terminated",
-        ),
-        ("!", "1:1: parse error: unexpected character: '!'"),
-    ] {
-        assert_eq!(parse(text), want, "{text}");
+    for (text, want) in SELECTORS {
+        assert_eq!(parse(text), *want, "{text}");
     }
     let got = selector::parse(b"{a=\"\xff\"}");
     let want = "1:4: parse error: invalid UTF-8 rune";
@@ -466,8 +469,8 @@ proptest! {
     #[test]
     fn any_text_comes_through_json(line in ".{0,40}", name in "[a-z_][a-z0-9_]{0,5}", value in ".{1,20}") {
         let body = serde_json::json!({"streams": [{
-            "stream": {name.clone(): value.clone()},
-            "values": [["5", line.clone(), {"k": value.clone()}]],
+            "stream": {name.clone(): value},
+            "values": [["5", line, {"k": value}]],
         }]});
         let body = body.to_string();
         let request = Request::json(body.as_bytes()).unwrap();
