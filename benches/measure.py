@@ -10,7 +10,7 @@ Rows and limits are those of the table of costs in the README. Python 3 standard
 needs the `zstd` and `rg` commands, the rows `device` and `push_device` root (they mount an ext4 of their own on a loop device).
 Results go to stdout and, with --out FILE, to a JSON file with machine, kernel and commit.
 """
-import argparse, http.client, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, http.client, http.server, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 
 import loopfs
@@ -28,6 +28,7 @@ LIMITS = {
     "push_queryable_p99": (10, "ms", "time"),
     "queryable_p99": (0.3, "s", "time"), "ready": (0.3, "s", "time"), "tail1000": (10, "ms", "time"),
     "histogram": (0.05, "Y", "cpu"), "lost": (0, "lines", "bytes"), "repeated": (0, "lines", "bytes"),
+    "rss_agent_idle": (6, "MiB", "memory"), "rss_agent_500": (9, "MiB", "memory"), "lost_agent": (0, "lines", "bytes"),
     "rss_growth_with_data": (2, "MiB", "memory"),
     "rss_10k_streams": (18, "MiB", "memory"), "rss_peak_10k_streams": (32, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
 }
@@ -36,12 +37,12 @@ LIMITS = {
 class Node:
     """One running drupelet."""
 
-    def __init__(self, a, root, data, extra=(), config=None):
+    def __init__(self, a, root, data, extra=(), config=None, command="run"):
         self.a, self.data = a, data
         os.makedirs(data, exist_ok=True)
         # Beside the tree, not beside the data: that may be a device whose writes are counted.
         base = os.path.join(a.tmp, "node-%d" % time.monotonic_ns())
-        args = [a.bin, "run", "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
+        args = [a.bin, command, "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
         if config:
             path = base + ".yaml"
             with open(path, "w") as f:
@@ -133,6 +134,29 @@ class Node:
             raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
 
 
+class Sink(http.server.ThreadingHTTPServer):
+    """Takes pushes and counts them, as a Loki that never says no."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.server.bytes += len(self.rfile.read(int(self.headers["Content-Length"])))
+            self.server.requests += 1
+            self.send_response(204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.daemon_threads, self.bytes, self.requests = True, 0, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url = "http://127.0.0.1:%d" % self.server_address[1]
+
+
 class Bench:
     def __init__(self, a):
         self.a, self.tmp, self.results, self.notes = a, a.tmp, {}, []
@@ -211,6 +235,46 @@ class Bench:
         self.put("rss_500", peak, "highest of the run")
         g.wait()
         n.stop()
+
+    def row_agent_idle(self):
+        """The agent alone, beside a sink that takes everything."""
+        sink, root = Sink(), self.dir("agent-idle")
+        self.gen("live", "--root", root, "--rate", 200, "--secs", 1).wait()
+        n = Node(self.a, root, os.path.join(root, "data"), ["--push-url", sink.url], command="agent")
+        time.sleep(3)
+        c0 = n.cpu()
+        time.sleep(self.a.secs)
+        cpu = 100 * (n.cpu() - c0) / self.a.secs
+        self.put("rss_agent_idle", n.mem(), "50 files; cpu %.3f %% of a core" % cpu)
+        n.stop()
+        sink.shutdown()
+
+    def row_agent_live(self):
+        sink, root = Sink(), self.dir("agent-live")
+        os.makedirs(root + "/var/log/pods")
+        n = Node(self.a, root, os.path.join(root, "data"), ["--push-url", sink.url], command="agent")
+        secs = max(30, self.a.secs * 3)
+        truth = os.path.join(root, "truth.json")
+        g = self.gen("live", "--root", root, "--rate", 500, "--secs", secs + 5, "--out", truth)
+        time.sleep(4)
+        c0, t0, peak = n.cpu(), time.monotonic(), 0
+        while time.monotonic() - t0 < secs:
+            peak = max(peak, n.mem())
+            time.sleep(0.5)
+        cpu = 100 * (n.cpu() - c0) / (time.monotonic() - t0)
+        g.wait()
+        with open(truth) as f:
+            lines = json.load(f)["lines"]
+        end = time.monotonic() + 30
+        while n.metric("drupelet_push_entries_total") < lines and time.monotonic() < end:
+            time.sleep(0.1)
+        acked, raw = n.metric("drupelet_push_entries_total"), n.metric("drupelet_push_line_bytes_total")
+        note = "%d s; cpu %.2f %% of a core; %d requests, %.3f bytes sent and %.4f written to disk a byte of log" % (
+            secs, cpu, sink.requests, sink.bytes / raw, n.metric("drupelet_disk_written_bytes_total") / raw)
+        self.put("rss_agent_500", peak, note)
+        self.put("lost_agent", abs(lines - acked), "%d lines acknowledged" % acked)
+        n.stop()
+        sink.shutdown()
 
     def row_catchup(self):
         root, info = self.tree()
@@ -624,7 +688,7 @@ def count_seq(n, want):
     return lost, repeated
 
 
-ROWS = ["idle", "live", "catchup", "queries", "queryable", "device", "push_device", "push_queryable", "rotate", "rotate_fast", "streams", "growth"]
+ROWS = ["idle", "live", "agent_idle", "agent_live", "catchup", "queries", "queryable", "device", "push_device", "push_queryable", "rotate", "rotate_fast", "streams", "growth"]
 
 
 def main():
