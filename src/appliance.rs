@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
+use crate::notify::{Notifier, Part};
 use crate::reload::Reloader;
 use crate::report::Failure;
 use crate::signals::{Asked, Signals, exit_now};
@@ -114,6 +115,8 @@ pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<St
     let store = Store::open(Options {
         head_bytes: config.head_bytes,
         tuning: tuning(config),
+        push_sync_interval: config.push_sync_interval,
+        push_log_size: config.push_log_size,
         ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
@@ -197,6 +200,7 @@ pub(crate) fn run(
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
+    crate::doctor::warn_of_ignored_limits();
     let addr = listener
         .local_addr()
         .map_err(|e| Failure::caused("cannot listen", &e))?;
@@ -270,9 +274,11 @@ async fn live(
     let service = service(config, store, stats.as_ref(), reloader.stats());
     let service = service.map_err(fail("cannot start query threads"))?;
     let (mut tailing, mut gone) = (None, None);
+    let mut alive = vec![Part::flush(store.clone())];
     if let Some(stats) = stats {
         let (sink, sink_gone) = LocalSink::new(store.clone());
         let agent = agent_config(config, stats);
+        alive.push(Part::agent(Arc::clone(&agent.pulse)));
         tailing = Some(Tailing::start(agent, move || sink, stopped.clone())?);
         gone = Some(sink_gone);
     }
@@ -281,10 +287,12 @@ async fn live(
     service.set_state(State::Ready);
     tracing::info!(%addr, "listening on {addr}");
     started(addr);
+    let notifier = Notifier::from_environment();
+    notifier.ready(addr);
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = until_stopped(&mut signals, &mut reloader, store, &service) => {
+        name = until_stopped(&mut signals, &mut reloader, &notifier, (store, &service)) => {
             tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
@@ -294,7 +302,9 @@ async fn live(
             Some("the HTTP service ended by itself")
         }
         () = sink_gone(&mut gone) => Some("reading pod logs ended by itself"),
+        never = notifier.watch(alive) => match never {},
     };
+    notifier.stopping();
     let _ = stop.send(true);
     let closing = async {
         if http_runs {
@@ -325,8 +335,8 @@ async fn live(
 async fn until_stopped(
     signals: &mut Signals,
     reloader: &mut Reloader,
-    store: &Store,
-    service: &Service,
+    notifier: &Notifier,
+    (store, service): (&Store, &Service),
 ) -> &'static str {
     loop {
         tokio::select! {
@@ -335,11 +345,13 @@ async fn until_stopped(
             },
             () = reloader.changed() => {}
         }
+        notifier.reloading();
         if let Some(config) = reloader.reload() {
             crate::logging::set_level(config.log_level);
             store.tune(tuning(config));
             service.set_limits(http_limits(config));
         }
+        notifier.reloaded();
     }
 }
 
@@ -390,6 +402,9 @@ fn http_limits(config: &Config) -> HttpLimits {
         query_timeout: config.query_timeout,
         max_entries_per_query: config.max_entries_limit_per_query,
         max_query_length: config.max_query_length,
+        align_queries_with_step: config.align_queries_with_step,
+        fold_categorized_labels: config.fold_categorized_labels,
+        push: config.push.clone(),
         ..HttpLimits::default()
     }
 }

@@ -18,6 +18,8 @@ use crate::report::{Failure, nearest};
 use crate::time::{parse_duration, show_duration};
 use crate::yaml::{self, Node, Value, scalar};
 
+mod push;
+
 /// How pod logs are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -54,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) head_bytes: usize,
     /// Oldest an entry gets before it is written to disk.
     pub(crate) flush_interval: Duration,
+    /// Longest time until a push survives a power cut.
+    pub(crate) push_sync_interval: Duration,
+    /// File for pushes that are not in a segment.
+    pub(crate) push_log_size: usize,
     /// Series a query may give.
     pub(crate) max_query_series: usize,
     /// Entries a query may ask for.
@@ -64,6 +70,12 @@ pub(crate) struct Config {
     pub(crate) max_query_length: Duration,
     /// Memory a query may take.
     pub(crate) query_memory: usize,
+    /// Steps lie on multiples of the step.
+    pub(crate) align_queries_with_step: bool,
+    /// `stream` objects of categorised answers repeat the labels of their rows.
+    pub(crate) fold_categorized_labels: bool,
+    /// What pushes may contain.
+    pub(crate) push: store::ingest::PushLimits,
 }
 
 /// A key with its values in two configurations, as they would be written in a file.
@@ -172,6 +184,20 @@ const KEYS: &[Key] = &[
         show: |c| show_duration(c.flush_interval),
     },
     Key {
+        path: "push_sync_interval",
+        help: "Longest time until an acknowledged push survives a power cut, too; 0s: before it is acknowledged.",
+        expects: "a duration of at most 1h such as 1s or 0s",
+        set: |c, v| at_most_1h(v).map(|v| c.push_sync_interval = v),
+        show: |c| show_duration(c.push_sync_interval),
+    },
+    Key {
+        path: "push_log_size",
+        help: "File for pushes, and lines of containers that ended, that are not in a segment yet.",
+        expects: "a size from 1MiB to 1GiB",
+        set: |c, v| within(size(v)?, 1 << 20, 1 << 30).map(|v| c.push_log_size = v),
+        show: |c| show_size(c.push_log_size),
+    },
+    Key {
         path: "limits_config.max_query_series",
         help: "Series one metric query may give.",
         expects: "a number of at least 1",
@@ -206,7 +232,26 @@ const KEYS: &[Key] = &[
         set: |c, v| within(size(v)?, 1 << 20, 1 << 30).map(|v| c.query_memory = v),
         show: |c| show_size(c.query_memory),
     },
+    Key {
+        path: "limits_config.align_queries_with_step",
+        help: "Whether points of a metric query lie on multiples of its step, as Loki's query frontend has them.",
+        expects: "true or false",
+        set: |c, v| flag(v).map(|v| c.align_queries_with_step = v),
+        show: |c| c.align_queries_with_step.to_string(),
+    },
+    Key {
+        path: "limits_config.fold_categorized_labels",
+        help: "Whether answers with categorised labels repeat them in each stream, as a Loki without a query frontend does.",
+        expects: "true or false",
+        set: |c, v| flag(v).map(|v| c.fold_categorized_labels = v),
+        show: |c| c.fold_categorized_labels.to_string(),
+    },
 ];
+
+/// Every key: those of this file, then those of pushes.
+fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(push::KEYS)
+}
 
 const READERS: &[(&str, Reader)] = &[
     ("auto", Reader::Auto),
@@ -246,11 +291,16 @@ impl Config {
             max_line_size: 256 << 10,
             head_bytes: 4 << 20,
             flush_interval: Duration::from_secs(30 * 60),
+            push_sync_interval: Duration::from_secs(1),
+            push_log_size: 16 << 20,
             max_query_series: 500,
             max_entries_limit_per_query: 5000,
             query_timeout: Duration::from_secs(60),
             max_query_length: Duration::from_secs(721 * 3600),
             query_memory: 16 << 20,
+            align_queries_with_step: true,
+            fold_categorized_labels: false,
+            push: store::ingest::PushLimits::default(),
         }
     }
 
@@ -287,9 +337,7 @@ impl Config {
     /// The keys whose values differ in another configuration.
     pub(crate) fn differences(&self, new: &Config) -> Vec<Difference> {
         let labels = |config: &Config| format!("{:?}", config.labels);
-        let keys = KEYS
-            .iter()
-            .map(|key| (key.path, (key.show)(self), (key.show)(new)));
+        let keys = keys().map(|key| (key.path, (key.show)(self), (key.show)(new)));
         let mut found: Vec<Difference> = keys
             .chain([("labels", labels(self), labels(new))])
             .filter(|(_, old, new)| old != new)
@@ -339,7 +387,7 @@ impl Config {
     /// Only names of known keys are looked at: Kubernetes puts `DRUPELET_SERVICE_HOST`, `DRUPELET_PORT` and the like
     /// into every pod beside a Service called drupelet.
     fn apply_env(&mut self, env: Env<'_>) -> Result<(), Failure> {
-        for key in KEYS {
+        for key in keys() {
             let name = env_name(key);
             let Some(value) = env(&name).filter(|v| !v.is_empty()) else {
                 continue;
@@ -371,7 +419,7 @@ impl Config {
             }
             let path = flag.replace('-', "_");
             // Flags that are no key (`--config`, `--since`) belong to the command.
-            if let Some(key) = KEYS.iter().find(|k| k.path == path) {
+            if let Some(key) = keys().find(|k| k.path == path) {
                 (key.set)(self, value).ok_or_else(|| mistyped(&shown, value, key.expects))?;
             }
         }
@@ -404,7 +452,7 @@ impl Config {
             "# Effective configuration of drupelet. `# default` marks what nobody set.\n",
         );
         let mut in_section = false;
-        for key in KEYS {
+        for key in keys() {
             let name = key.path.rsplit('.').next().unwrap_or(key.path);
             if key.path.contains('.') && !in_section {
                 out.push_str(&self.labels_yaml());
@@ -476,7 +524,7 @@ impl FileReader<'_> {
                 let text = |path: &str, expects: &str, node: &Node| self.text(path, expects, node);
                 let client = clients::read(value, &at, &text)?;
                 self.config.client = client;
-            } else if let Some(key) = KEYS.iter().find(|k| k.path == path) {
+            } else if let Some(key) = keys().find(|k| k.path == path) {
                 self.key(key, value)?;
             } else {
                 return Err(self.unknown(prefix, name, *line));
@@ -523,6 +571,12 @@ impl FileReader<'_> {
                     .map(Some)
                     .map_err(|why| self.at(node.line, format!("`{path}`: {why}")));
             }
+            Value::List(items) if path == push::LIST => {
+                let items = items.iter().map(|item| self.text("", expects, item));
+                let items: Result<Vec<_>, Failure> = items.collect();
+                let items: Vec<String> = items?.into_iter().flatten().collect();
+                return Ok(Some(items.join(",")));
+            }
             Value::Map(_) => "a map",
             Value::List(_) => "a list",
         };
@@ -542,10 +596,7 @@ impl FileReader<'_> {
 
     fn unknown(&self, prefix: &str, name: &str, line: usize) -> Failure {
         let failure = self.at(line, format!("unknown key `{prefix}{name}`"));
-        let tops = KEYS
-            .iter()
-            .map(|k| k.path)
-            .chain([SECTION, "labels", "clients"]);
+        let tops = keys().map(|k| k.path).chain([SECTION, "labels", "clients"]);
         let siblings = tops.clone().filter_map(|p| p.strip_prefix(prefix));
         let near = nearest(name, siblings.filter(|p| !p.contains('.')));
         // A known key at the wrong place is named with its whole path.
@@ -686,12 +737,20 @@ fn count(value: &str) -> Option<usize> {
     value.parse().ok().filter(|n| *n >= 1)
 }
 
+fn flag(value: &str) -> Option<bool> {
+    value.parse().ok()
+}
+
 fn within(value: usize, min: usize, max: usize) -> Option<usize> {
     (min..=max).contains(&value).then_some(value)
 }
 
 fn at_least_1s(value: &str) -> Option<Duration> {
     parse_duration(value).filter(|d| *d >= Duration::from_secs(1))
+}
+
+fn at_most_1h(value: &str) -> Option<Duration> {
+    parse_duration(value).filter(|d| *d <= Duration::from_secs(3600))
 }
 
 /// Bytes with a unit; KB and KiB are both 1,024, as in Loki.

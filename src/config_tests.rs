@@ -34,13 +34,13 @@ fn raw_of(command: &str, args: &[&str]) -> Raw {
     }
 }
 
-fn from_text(text: &str) -> Result<Config, Failure> {
+pub(super) fn from_text(text: &str) -> Result<Config, Failure> {
     let mut config = Config::defaults(&env);
     config.apply_file("c.yaml", text, &env)?;
     Ok(config)
 }
 
-fn check_error(text: &str, want: &str) {
+pub(super) fn check_error(text: &str, want: &str) {
     let failure = from_text(text).expect_err(text);
     let got = format!("{}|{}", failure.message(), failure.hint().unwrap_or(""));
     assert_eq!(got, want, "{text:?}");
@@ -80,6 +80,10 @@ fn bad_files_name_line_and_key() {
     check_error(
         "reader: auto\nflush_interval: 30\n",
         "c.yaml:2: `flush_interval` is `30`, expected a duration of at least 1s such as 30m or 1h30m|",
+    );
+    check_error(
+        "push_sync_interval: 2h\n",
+        "c.yaml:1: `push_sync_interval` is `2h`, expected a duration of at most 1h such as 1s or 0s|",
     );
     check_error(
         "head_bytes: lots\n",

@@ -15,6 +15,7 @@ mod local_sink;
 mod logging;
 mod malloc;
 mod metrics;
+mod notify;
 mod reload;
 mod report;
 mod signals;

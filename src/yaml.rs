@@ -176,8 +176,8 @@ mod tests {
             Value::Null => format!("{}:null", node.line),
             Value::Scalar(text) => format!("{}:{text}", node.line),
             Value::List(items) => {
-                let inner: Vec<_> = items.iter().map(show).collect();
-                format!("{}:[{}]", node.line, inner.join(" "))
+                let items: Vec<String> = items.iter().map(show).collect();
+                format!("{}:[{}]", node.line, items.join(" "))
             }
             Value::Map(pairs) => {
                 let inner: Vec<_> = pairs
@@ -205,7 +205,7 @@ mod tests {
         check("a: 1\n\nb:\n  c: x # why\n", "{1:a=1:1 3:b={4:c=4:x}}");
         check(
             "---\na: ~\nb: \"~\"\nc: [1, 2]\n",
-            "{2:a=2:null 3:b=3:~ 4:c=4:[]}",
+            "{2:a=2:null 3:b=3:~ 4:c=4:[4:1 4:2]}",
         );
         check("listen: 127.0.0.1:3100\n", "{1:listen=1:127.0.0.1:3100}");
         check("a: 1\nb: 2\na: 3\n", "line 3: key `a` is there twice");

@@ -16,6 +16,7 @@ mod frame;
 mod instance;
 mod labels;
 mod position;
+pub mod pulse;
 mod run;
 pub mod ship;
 pub mod sink;

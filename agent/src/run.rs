@@ -150,6 +150,7 @@ impl<S: Sink> Agent<S> {
     async fn run(mut self, mut shutdown: Shutdown<'_>) {
         loop {
             let woken = Instant::now();
+            self.config.pulse.turn();
             self.world.drain_events(woken);
             if woken >= self.world.next_rescan {
                 self.world.rescan(woken);
@@ -213,6 +214,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                     _ = watcher.readable() => {}
                 }
             }
@@ -220,6 +222,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                 }
             }
         }
@@ -639,7 +642,7 @@ async fn offer<S: Sink>(
     batch: &Batch<'_>,
     mut shutdown: Shutdown<'_>,
 ) -> Flow {
-    let stats = world.config.stats.clone();
+    let (stats, pulse) = (world.config.stats.clone(), world.config.pulse.clone());
     loop {
         match sink.offer(batch) {
             Ok(()) => return Flow::Continue,
@@ -652,10 +655,12 @@ async fn offer<S: Sink>(
         }
         let mut room = sink.room();
         loop {
+            pulse.turn();
             tokio::select! {
                 () = &mut room => break,
                 () = shutdown.as_mut() => return Flow::Stop,
                 () = watch(world) => {}
+                () = pulse.asked() => {}
             }
         }
     }

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::Pairs;
 use crate::matcher::value_of;
 
-/// Labels that name a service, first hit wins.
-const SERVICE_LABELS: [&str; 13] = [
+/// Labels that name a service, first hit wins: the default of `discover_service_name`.
+pub const SERVICE_LABELS: [&str; 13] = [
     "service",
     "app",
     "application",

@@ -85,10 +85,19 @@ fn all(system: &System, look: &dyn Look, pods_dir: &Path, data_dir: &Path) -> Ve
     checks.push(limits::descriptors());
     checks.push(limits::memory_lock(system));
     checks.push(limits::memory(system));
+    checks.push(limits::memory_group(system));
     checks.push(limits::page_size(rustix::param::page_size()));
     checks.push(limits::identity(system));
     checks.push(clock::clock(system, clock::now(), clock::built()));
     checks
+}
+
+/// Warns in the log, once at start, of a node that ignores memory limits: nothing else would tell.
+pub(crate) fn warn_of_ignored_limits() {
+    let check = limits::memory_group(&System::real());
+    if let Some(remedy) = check.remedy {
+        tracing::warn!(remedy, "{}", check.finding);
+    }
 }
 
 fn reader(pods_dir: &Path) -> Check {

@@ -22,6 +22,7 @@ pub(crate) fn run(inner: &Inner) {
     let mut retry: Option<(Instant, Duration)> = None;
     while let Some(frozen) = next(inner, retry.map(|(at, _)| at)) {
         let started = Instant::now();
+        inner.pulse.write();
         match write(inner, &frozen) {
             Ok(segment) => {
                 retry = None;
@@ -62,6 +63,7 @@ pub(crate) fn run(inner: &Inner) {
 fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
     let mut state = inner.lock();
     loop {
+        inner.pulse.turn();
         let now = Instant::now();
         let held_back = retry_at.is_some_and(|at| now < at) && !state.hurry;
         if let Some(frozen) = state.head.frozen() {

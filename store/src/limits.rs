@@ -18,8 +18,9 @@ pub const SMALL_STREAM_BYTES: usize = 32 << 10;
 pub const BLOCK_SETS_BYTES: usize = 1 << 20;
 /// Longest line. A longer one is refused; it is also refused when it does not fit into the nursery.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
-/// Longest canonical label set or metadata set. An entry with more is refused.
-pub const LABELS_BYTES_MAX: usize = 64 << 10;
+/// Longest canonical label set or metadata set. An entry with more is refused. Loki's limit for structured metadata is
+/// 64 KiB of names and values; their lengths and `detected_level` come on top.
+pub const LABELS_BYTES_MAX: usize = 72 << 10;
 /// Longest key of a source position.
 pub const POSITION_KEY_BYTES_MAX: usize = 1024;
 /// Longest position.

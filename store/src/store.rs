@@ -11,6 +11,7 @@ use wire::Batch;
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
+use crate::pulse::Pulse;
 use crate::pushlog::{self, PushLog};
 use crate::query::{self, Damage};
 use crate::recover::recover;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     /// A flush ended, well or not.
     pub(crate) done: Condvar,
     pub(crate) room: tokio::sync::Notify,
+    /// Of the flush thread.
+    pub(crate) pulse: Pulse,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
@@ -71,6 +74,23 @@ pub(crate) struct State {
 }
 
 impl State {
+    fn new(head: Head, bytes: u64) -> State {
+        State {
+            head,
+            closing: false,
+            closed: false,
+            hurry: false,
+            failure: None,
+            flushes: [0; 5],
+            flush_errors: 0,
+            flush_time: Duration::ZERO,
+            bytes,
+            attempts: 0,
+            refused: false,
+            wanted: 0,
+        }
+    }
+
     /// A number that no temporary file of this process had.
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
@@ -246,23 +266,14 @@ impl Store {
                 options.push_sync_interval,
                 &mut found,
             ),
-            state: Mutex::new(State {
-                head: head.map_err(io("allocate the head of", &dir))?,
-                closing: false,
-                closed: false,
-                hurry: false,
-                failure: None,
-                flushes: [0; 5],
-                flush_errors: 0,
-                flush_time: Duration::ZERO,
+            state: Mutex::new(State::new(
+                head.map_err(io("allocate the head of", &dir))?,
                 bytes,
-                attempts: 0,
-                refused: false,
-                wanted: 0,
-            }),
+            )),
             wake: Condvar::new(),
             done: Condvar::new(),
             room: tokio::sync::Notify::new(),
+            pulse: Pulse::default(),
             lock: Mutex::new(Some(lock)),
             dir,
         });
@@ -327,6 +338,27 @@ impl Store {
                 }
             }
             notified.await;
+        }
+    }
+
+    /// Waits until an append is worth another try, for `limit` at most; false when that has passed, or the store closes.
+    #[must_use]
+    pub fn wait_for_room(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.inner.lock();
+        let flushes = state.flush_errors;
+        loop {
+            if state.closing || state.flush_errors > flushes {
+                return false;
+            }
+            if state.head.frozen().is_none() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.inner.wait(&self.inner.done, state, left);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod json;
 pub mod labels;
 pub mod push;
 pub mod query;
+pub mod time;
 
 pub use entry::{Batch, Entry, Secure, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

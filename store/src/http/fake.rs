@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use logql::eval::EvalError;
 use logql::matcher::Matcher;
@@ -11,10 +13,11 @@ use logql::plan::Plan;
 use logql::value::{LogEntry, Logs, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use wire::LabelSet;
+use wire::{Batch, LabelSet};
 
 use super::{Backend, HttpLimits, Service, State, serve};
-use crate::api::{Cancel, QueryStats, Request, StoreStats};
+use crate::api::{AppendError, Cancel, Pushed, QueryStats, Request, StoreStats};
+use crate::ingest::Target;
 
 /// The service's clock in tests, ns.
 pub(super) const NOW: i64 = 1_795_168_404_326_197_813;
@@ -104,6 +107,25 @@ impl Backend for Fake {
     }
 }
 
+/// No push reaches it: those tests have a store.
+impl Target for Fake {
+    fn push(&self, _: &Batch<'_>) -> Result<Pushed, AppendError> {
+        Err(AppendError::Unavailable("a fake stores nothing".into()))
+    }
+    fn newest(&self, streams: &[&LabelSet]) -> Vec<Option<i64>> {
+        vec![None; streams.len()]
+    }
+    fn synced(&self, _: u64) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+    fn batch_bytes_max(&self) -> usize {
+        1 << 20
+    }
+    fn wait_for_room(&self, _: Duration) -> bool {
+        false
+    }
+}
+
 /// Limits that no test meets by chance.
 pub(super) fn limits() -> HttpLimits {
     HttpLimits {
@@ -114,8 +136,18 @@ pub(super) fn limits() -> HttpLimits {
 
 /// Runs a test against a service on a port of its own.
 pub(super) fn with_service<F: Future<Output = ()>>(
-    backend: Fake,
+    backend: impl Backend,
     limits: HttpLimits,
+    test: impl FnOnce(SocketAddr, Arc<Service>) -> F,
+) {
+    with_clock(backend, limits, || Some(NOW), test);
+}
+
+/// The same with a clock that may not be known to be right.
+pub(super) fn with_clock<F: Future<Output = ()>>(
+    backend: impl Backend,
+    limits: HttpLimits,
+    trusted: fn() -> Option<i64>,
     test: impl FnOnce(SocketAddr, Arc<Service>) -> F,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -127,6 +159,7 @@ pub(super) fn with_service<F: Future<Output = ()>>(
         let at = listener.local_addr().unwrap();
         let mut service = Service::new(backend, limits).unwrap();
         service.clock = || NOW;
+        service.trusted = trusted;
         let service = Arc::new(service);
         service.set_state(State::Ready);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -170,6 +203,11 @@ pub(super) async fn send(at: SocketAddr, request: &[u8]) -> Vec<u8> {
 
 /// One request on a connection of its own; `head` is method and path, then further headers.
 pub(super) async fn ask(at: SocketAddr, head: &str, body: &str) -> Got {
+    ask_with(at, head, body.as_bytes()).await
+}
+
+/// The same with a body of any bytes.
+pub(super) async fn ask_with(at: SocketAddr, head: &str, body: &[u8]) -> Got {
     let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
     let mut request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     for header in headers.lines() {
@@ -180,8 +218,9 @@ pub(super) async fn ask(at: SocketAddr, head: &str, body: &str) -> Got {
         request.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     request.push_str("\r\n");
-    request.push_str(body);
-    split(&send(at, request.as_bytes()).await)
+    let mut request = request.into_bytes();
+    request.extend_from_slice(body);
+    split(&send(at, &request).await)
 }
 
 /// Takes a whole answer apart.

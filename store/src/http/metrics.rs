@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::api::{QueryStats, StoreStats};
+use crate::api::{PushLogStats, QueryStats, StoreStats};
+use crate::ingest;
 
 /// Requests of one route and status.
 #[derive(Debug, Default)]
@@ -76,6 +77,44 @@ impl Counters {
         let name = "drupelet_query_read_chunks_total";
         let help = "Chunks that queries decompressed a part of.";
         counter(name, help, &self.query_chunks);
+    }
+}
+
+/// Appends what came by push.
+pub(super) fn write_pushes(out: &mut String, counters: &ingest::Counters) {
+    let get = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
+    let mut counter = |name, help, value| single(out, name, "counter", help, get(value));
+    let name = "drupelet_push_lines_total";
+    counter(name, "Entries stored that came by push.", &counters.lines);
+    let name = "drupelet_push_bytes_total";
+    let help = "Bytes of lines and structured metadata that came by push, of duplicates too.";
+    counter(name, help, &counters.bytes);
+    let name = "drupelet_push_duplicate_lines_total";
+    let help = "Entries that came by push and were there already.";
+    counter(name, help, &counters.duplicates);
+    let name = "drupelet_push_truncated_lines_total";
+    let help = "Lines cut to max_line_size.";
+    counter(name, help, &counters.truncated_lines);
+    let name = "drupelet_push_truncated_bytes_total";
+    counter(name, "Bytes cut from lines.", &counters.truncated_bytes);
+    let name = "drupelet_push_nameless_metadata_total";
+    let help = "Pairs of structured metadata left out because nothing of their name can be kept.";
+    counter(name, help, &counters.nameless);
+    let name = "drupelet_push_streams";
+    let help = "Streams that were pushed to lately.";
+    single(out, name, "gauge", help, get(&counters.streams));
+    let name = "drupelet_push_discarded_lines_total";
+    let help = "Entries of pushes that were refused, by reason (Loki's names).";
+    head(out, name, "counter", help);
+    for (reason, lines, _) in counters.discarded() {
+        line(out, name, &format!("{{reason=\"{reason}\"}}"), lines as f64);
+    }
+    let name = "drupelet_push_discarded_bytes_total";
+    let help =
+        "Bytes of pushes that were refused, by reason; of bodies that were not read as they came.";
+    head(out, name, "counter", help);
+    for (reason, _, bytes) in counters.discarded() {
+        line(out, name, &format!("{{reason=\"{reason}\"}}"), bytes as f64);
     }
 }
 
@@ -159,6 +198,7 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
     for (reason, count) in reasons.iter().zip(stats.flushes) {
         line(out, name, &format!("{{reason=\"{reason}\"}}"), count as f64);
     }
+    write_push_log(out, &stats.push_log);
     let name = "drupelet_disk_written_bytes_total";
     head(out, name, "counter", "Bytes written to disk, by purpose.");
     for (purpose, bytes) in &stats.written {
@@ -174,6 +214,68 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
             &format!("{{purpose=\"{purpose}\"}}"),
             *bytes as f64,
         );
+    }
+}
+
+fn write_push_log(out: &mut String, stats: &PushLogStats) {
+    let mut metric = |name: &str, kind, help, value: u64| {
+        let name = format!("drupelet_push_log_{name}");
+        single(out, &name, kind, help, value as f64);
+    };
+    let help = "Bytes of the push log that no segment covers.";
+    metric("used_bytes", "gauge", help, stats.used);
+    let help = "Bytes of the push log's file.";
+    metric("size_bytes", "gauge", help, stats.size);
+    for (name, help, value) in [
+        ("records_total", "Records written.", stats.records),
+        ("syncs_total", "Syncs of the push log.", stats.syncs),
+        (
+            "failures_total",
+            "Times that the push log could not be written and was made anew.",
+            stats.failures,
+        ),
+        (
+            "replayed_records_total",
+            "Records taken over at the start.",
+            stats.replayed_records,
+        ),
+        (
+            "replayed_entries_total",
+            "Entries taken over at the start.",
+            stats.replayed_entries,
+        ),
+        (
+            "skipped_total",
+            "What of the push log could not be taken over at the start, because it or a segment is damaged.",
+            stats.skipped,
+        ),
+        (
+            "duplicates_total",
+            "Pushed entries that were there already.",
+            stats.duplicates,
+        ),
+        (
+            "unchecked_total",
+            "Pushed entries stored without looking for them in all older blocks.",
+            stats.unchecked,
+        ),
+        (
+            "secured_sources_total",
+            "Ended containers whose unflushed lines were written to the push log.",
+            stats.secured_sources,
+        ),
+        (
+            "secured_entries_total",
+            "Those lines.",
+            stats.secured_entries,
+        ),
+        (
+            "secured_by_flush_total",
+            "Times that so many lines of ended containers were unflushed that a flush was asked for.",
+            stats.secured_by_flush,
+        ),
+    ] {
+        metric(name, "counter", help, value);
     }
 }
 
@@ -265,6 +367,7 @@ mod tests {
         counters.request("ready", 200, 0.5);
         let mut out = String::new();
         counters.write(&mut out);
+        write_pushes(&mut out, &ingest::Counters::default());
         write_process(&mut out);
         let stats = StoreStats {
             written: vec![(disk::Purpose::Segment, 7)],

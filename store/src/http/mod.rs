@@ -1,7 +1,8 @@
-//! The HTTP service: Loki's read API over a store.
+//! The HTTP service: Loki's read API over a store, and its push.
 //!
 //! ```text
 //! socket --connection--> head, form --params--> plan, request --pool--> query thread --encode, reply--> socket
+//!                    \--> head, body --unpack--> push thread --wire::push, ingest--> store, answer
 //! ```
 //!
 //! What is bounded, and what happens at the bound (defaults in [`HttpLimits`]):
@@ -17,6 +18,9 @@
 //! | queries waiting for a thread | 429 `too many outstanding requests` |
 //! | time of a query, waiting included | 504, Loki's text |
 //! | client that does not read, or reads too slowly | cut off |
+//! | push body, as it comes and unpacked | 413, Loki's text |
+//! | push bodies in memory (two of the largest), pushes waiting for the thread | 429 after a while |
+//! | time of a push body | 503: clients repeat that |
 //!
 //! A client that goes away cancels its query. Queries are compiled on the query threads, and answers encoded and
 //! compressed there, in pieces; no more than a few pieces are on their way to a socket.
@@ -27,13 +31,17 @@ mod form;
 mod metrics;
 mod params;
 mod pool;
+mod push;
 mod reply;
 mod routes;
 mod server;
+mod unpack;
 mod work;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod push_tests;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +57,7 @@ use tokio::sync::Semaphore;
 use wire::LabelSet;
 
 use crate::api::{Cancel, QueryStats, Request, Store, StoreStats};
+use crate::ingest::{PushLimits, Target};
 
 pub use metrics::write_process as process_metrics;
 pub use server::serve;
@@ -57,7 +66,7 @@ pub use server::serve;
 const FORMS: usize = 4;
 
 /// What the service asks of a store; the methods are those of [`Store`], which says what they do.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Target {
     /// See [`Store::query`].
     ///
     /// # Errors
@@ -187,6 +196,8 @@ pub struct HttpLimits {
     /// Whether the `stream` object of an answer with `categorize-labels` repeats the labels that its rows carry, as a
     /// Loki without a query frontend answers. Grafana wants it off. Default off.
     pub fold_categorized_labels: bool,
+    /// What pushes may contain.
+    pub push: PushLimits,
 }
 
 impl Default for HttpLimits {
@@ -208,6 +219,7 @@ impl Default for HttpLimits {
             max_query_length: Duration::from_secs(721 * 3600),
             align_queries_with_step: true,
             fold_categorized_labels: false,
+            push: PushLimits::default(),
         }
     }
 }
@@ -235,8 +247,11 @@ pub struct Service {
     counters: metrics::Counters,
     /// Room for form bodies, from their arrival until their query is compiled.
     form_bytes: Arc<Semaphore>,
+    pushes: push::Pushes,
     state: AtomicU8,
     clock: fn() -> i64,
+    /// The time, if the clock is known to be right.
+    trusted: fn() -> Option<i64>,
 }
 
 impl std::fmt::Debug for Service {
@@ -257,6 +272,7 @@ impl Service {
         let form_bytes = limits.max_body_bytes.saturating_mul(FORMS);
         Ok(Service {
             backend: Arc::new(backend),
+            pushes: push::Pushes::new(&limits.push),
             limits: RwLock::new(Arc::new(limits)),
             sources: Vec::new(),
             pool,
@@ -264,6 +280,7 @@ impl Service {
             form_bytes: Arc::new(Semaphore::new(form_bytes.min(Semaphore::MAX_PERMITS))),
             state: AtomicU8::new(State::Starting as u8),
             clock: now,
+            trusted: trusted_now,
         })
     }
 
@@ -295,4 +312,11 @@ impl Service {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// The time if it can be right. A Pi's clock says 1970 after a power cut, until it has asked somebody.
+fn trusted_now() -> Option<i64> {
+    /// 2026-01-01: nobody ran this program before.
+    const EARLIEST: i64 = 1_767_225_600_000_000_000;
+    Some(now()).filter(|now| *now >= EARLIEST)
 }

@@ -3,6 +3,7 @@
 //! The order of the checks is that of Loki, since a request with two faults gets the text of the first.
 
 use logql::plan::{Direction, Plan};
+use wire::time::rfc3339;
 
 use super::form::Form;
 use crate::api::Request;
@@ -112,13 +113,12 @@ pub(super) fn resolve(range: &Range, plan: &Plan, rules: &Rules) -> Result<Reque
             rules.max_entries
         ));
     }
-    // Rows between two that `interval` keeps must not use up the limit.
-    let thinned = !metric && range.interval > 0;
+    // With `interval` too, as in Loki: rows between two that are kept use up the limit.
     Ok(Request::Range {
         start,
         end,
         step: range.step,
-        limit: if thinned { rules.max_entries } else { wanted },
+        limit: wanted,
         direction: range.direction,
     })
 }
@@ -243,73 +243,6 @@ pub(super) fn timestamp(text: &str) -> Result<i64, String> {
             Err(format!("strconv.ParseInt: parsing {text:?}: {why}"))
         }
     }
-}
-
-/// Nanoseconds since the epoch of `2026-11-20T09:53:24.5+01:00`; `None` for other forms and impossible dates.
-fn rfc3339(text: &str) -> Option<i128> {
-    let text = text.as_bytes();
-    let number = |from: usize, to: usize| -> Option<i64> {
-        let digits = text.get(from..to)?;
-        let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    };
-    let sign = |at: usize, want: u8| (*text.get(at)? == want).then_some(());
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    for (at, want) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
-        sign(at, want)?;
-    }
-    let mut rest = &text[19..];
-    let mut nanos = 0i128;
-    if let [b'.' | b',', tail @ ..] = rest {
-        let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
-        if digits == 0 {
-            return None;
-        }
-        // Nine digits, filled up with zeros; Go drops further ones too.
-        let nine = tail[..digits].iter().chain([b'0'; 9].iter()).take(9);
-        nanos = nine.fold(0, |n, digit| n * 10 + i128::from(digit - b'0'));
-        rest = &tail[digits..];
-    }
-    let offset = match *rest {
-        [b'Z'] => 0,
-        [s @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let at = text.len() - 5;
-            let (hours, minutes) = (number(at, at + 2)?, number(at + 3, at + 5)?);
-            if hours > 24 || minutes > 60 {
-                return None;
-            }
-            (hours * 3600 + minutes * 60) * if s == b'-' { -1 } else { 1 }
-        }
-        _ => return None,
-    };
-    if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(i128::from(seconds - offset) * i128::from(SECOND) + nanos)
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 in the proleptic Gregorian calendar; the year starts in March so that the leap day is its last.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
 }
 
 /// Float seconds or a Prometheus duration, ns.

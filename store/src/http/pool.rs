@@ -1,11 +1,13 @@
-//! The threads that run queries: a fixed number, of low priority, behind a bounded queue (promise P6: a query never
-//! stalls ingestion).
+//! The threads that run queries and take pushes: a fixed number of each behind a queue of its own, so that neither
+//! waits for the other (promise P6).
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Added to the niceness of the process, so that ingestion goes first.
+/// Added to the niceness of query threads, so that ingestion goes first.
 const NICENESS: i32 = 10;
+/// Stack of the push thread: it recurses nowhere, and keeps its buffers elsewhere.
+const PUSH_STACK: usize = 256 << 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -31,8 +33,28 @@ impl Pool {
             let receiver = Arc::clone(&receiver);
             std::thread::Builder::new()
                 .name(format!("query-{i}"))
-                .spawn(move || work(&receiver))?;
+                .spawn(move || {
+                    // On Linux this is the thread's own niceness. Refused by some sandboxes, and queries work all the
+                    // same.
+                    if let Err(error) = rustix::process::nice(NICENESS) {
+                        tracing::debug!(%error, "query thread keeps its priority");
+                    }
+                    work(&receiver);
+                })?;
         }
+        Ok(Pool { queue: sender })
+    }
+
+    /// Starts the thread for pushes, with room for `queue` more.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(super) fn for_pushes(queue: usize) -> std::io::Result<Pool> {
+        let (sender, receiver) = sync_channel(queue);
+        std::thread::Builder::new()
+            .name("push".into())
+            .stack_size(PUSH_STACK)
+            .spawn(move || work(&Mutex::new(receiver)))?;
         Ok(Pool { queue: sender })
     }
 
@@ -49,10 +71,6 @@ impl Pool {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {
-    // On Linux this is the thread's own niceness. Refused by some sandboxes, and queries work all the same.
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "query thread keeps its priority");
-    }
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };

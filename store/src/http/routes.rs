@@ -18,6 +18,7 @@ use super::encode::Shape;
 use super::form::{Form, decode};
 use super::metrics::{Raised, Recorder, write_process, write_store};
 use super::params::{self, Bounds, MAX_QUERY, Rules};
+use super::push;
 use super::reply::{Answer, Body, CancelOnDrop, Refusal, Reply};
 use super::work::{self, Work};
 use super::{HttpLimits, Service, State};
@@ -49,6 +50,9 @@ enum Route {
     Values(String),
     Series,
     IndexStats,
+    Push,
+    /// `/api/prom/push`, whose JSON has another shape.
+    LegacyPush,
     Ready,
     Metrics,
     BuildInfo,
@@ -79,6 +83,8 @@ impl Route {
             "label" => Route::Label,
             "series" => Route::Series,
             "index/stats" if loki.is_some() => Route::IndexStats,
+            "push" if loki.is_some() => Route::Push,
+            "push" => Route::LegacyPush,
             "status/buildinfo" if loki.is_some() => Route::BuildInfo,
             rest => {
                 let name = rest
@@ -104,6 +110,8 @@ impl Route {
             Route::Values(_) => "loki_api_v1_label_name_values",
             Route::Series => "loki_api_v1_series",
             Route::IndexStats => "loki_api_v1_index_stats",
+            Route::Push => "loki_api_v1_push",
+            Route::LegacyPush => "api_prom_push",
             Route::Ready => "ready",
             Route::Metrics => "metrics",
             Route::BuildInfo => "loki_api_v1_status_buildinfo",
@@ -115,6 +123,7 @@ impl Route {
         match self {
             Route::Other | Route::Clean(_) => true,
             Route::Ready | Route::Metrics | Route::BuildInfo => method == Method::GET,
+            Route::Push | Route::LegacyPush => method == Method::POST,
             _ => method == Method::GET || method == Method::POST,
         }
     }
@@ -154,6 +163,10 @@ async fn answer(
             let text = metrics(service);
             return plain(200, "text/plain; version=0.0.4; charset=utf-8", text);
         }
+        Route::Push | Route::LegacyPush => {
+            let legacy = route == Route::LegacyPush;
+            return push::answer(service, connection, legacy, request).await;
+        }
         _ => {}
     }
     let gzip = accepts_gzip(request.headers());
@@ -164,7 +177,7 @@ async fn answer(
     answered.unwrap_or_else(|refusal| error(&refusal, connection))
 }
 
-fn respond(status: u16, kind: &'static str, body: Body) -> Response<Body> {
+pub(super) fn respond(status: u16, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -173,7 +186,7 @@ fn respond(status: u16, kind: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-fn error(refusal: &Refusal, connection: &Arc<Connection>) -> Response<Body> {
+pub(super) fn error(refusal: &Refusal, connection: &Arc<Connection>) -> Response<Body> {
     let body = Body::whole(refusal.text.clone(), connection);
     let mut response = respond(refusal.status, TEXT, body);
     let nosniff = HeaderValue::from_static("nosniff");
@@ -214,6 +227,7 @@ pub(super) fn metrics(service: &Service) -> String {
     write_process(&mut out);
     write_store(&mut out, &service.backend.stats());
     service.counters.write(&mut out);
+    service.pushes.metrics(&mut out);
     for source in &service.sources {
         source(&mut out);
     }
@@ -316,7 +330,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
             if matches!(*plan, Plan::Log(_)) {
                 return Err(Refusal::bad(INSTANT_LOG));
             }
-            query(plan, request, *shape, 0, usize::MAX)
+            query(plan, request, *shape, 0)
         }
         Route::QueryRange => {
             let range = params::range(form, *now).map_err(Refusal::bad)?;
@@ -328,8 +342,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
                 align: limits.align_queries_with_step,
             };
             let request = params::resolve(&range, &plan, &rules).map_err(Refusal::bad)?;
-            let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-            query(plan, request, *shape, range.interval, limit)
+            query(plan, request, *shape, range.interval)
         }
         Route::Labels | Route::Label => {
             let bounds = bounds()?;
@@ -352,13 +365,12 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
     })
 }
 
-fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64, limit: usize) -> Work {
+fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64) -> Work {
     Work::Query {
         plan,
         request,
         shape,
         interval,
-        limit,
     }
 }
 
@@ -523,6 +535,8 @@ mod unit_tests {
             ("/loki/api/v1/label/a/b/values", Route::Other),
             ("/loki/api/v1/series", Route::Series),
             ("/api/prom/series", Route::Series),
+            ("/loki/api/v1/push", Route::Push),
+            ("/api/prom/push", Route::LegacyPush),
             ("/loki/api/v1/series/", Route::Other),
             ("///ready", Route::Clean("/ready".into())),
             ("/", Route::Other),

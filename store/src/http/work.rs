@@ -22,8 +22,6 @@ pub(super) enum Work {
         shape: Shape,
         /// Rows nearer than this to the last one are left out, ns; 0 for all rows.
         interval: i64,
-        /// Most rows after that.
-        limit: usize,
     },
     Labels(Vec<Matcher>, Bounds),
     Values(String, Vec<Matcher>, Bounds),
@@ -95,13 +93,12 @@ fn find(work: Work, backend: &dyn Backend, cancel: &Cancel) -> Result<Found, Eva
             request,
             shape,
             interval,
-            limit,
         } => {
             let (mut value, stats) = backend.query(&plan, &request, cancel)?;
             if let Value::Logs(logs) = &mut value
                 && interval > 0
             {
-                thin(logs, interval, limit);
+                thin(logs, interval);
             }
             Ok(Found::Query(value, stats, shape))
         }
@@ -147,8 +144,8 @@ fn find(work: Work, backend: &dyn Backend, cancel: &Cancel) -> Result<Found, Eva
     }
 }
 
-/// Keeps the first row and then each that is at least `interval` from the last kept, at most `limit`.
-fn thin(logs: &mut Logs, interval: i64, limit: usize) {
+/// Keeps the first row and then each that is at least `interval` from the last kept.
+fn thin(logs: &mut Logs, interval: i64) {
     let mut last: Option<i64> = None;
     logs.entries.retain(|entry| {
         let keep = last.is_none_or(|last| entry.ts.abs_diff(last) >= interval.unsigned_abs());
@@ -157,7 +154,6 @@ fn thin(logs: &mut Logs, interval: i64, limit: usize) {
         }
         keep
     });
-    logs.entries.truncate(limit);
 }
 
 #[cfg(test)]
@@ -167,17 +163,11 @@ mod tests {
 
     #[test]
     fn interval_thins_rows_in_both_directions() {
-        for (times, interval, limit, want) in [
-            (vec![1, 2, 3, 5, 5, 8], 2, 10, vec![1, 3, 5, 8]),
-            (vec![8, 5, 5, 3, 2, 1], 2, 10, vec![8, 5, 3, 1]),
-            (vec![1, 2, 3, 5, 5, 8], 2, 2, vec![1, 3]),
-            (
-                vec![i64::MIN, i64::MAX],
-                i64::MAX,
-                2,
-                vec![i64::MIN, i64::MAX],
-            ),
-            (vec![], 1, 1, vec![]),
+        for (times, interval, want) in [
+            (vec![1, 2, 3, 5, 5, 8], 2, vec![1, 3, 5, 8]),
+            (vec![8, 5, 5, 3, 2, 1], 2, vec![8, 5, 3, 1]),
+            (vec![i64::MIN, i64::MAX], i64::MAX, vec![i64::MIN, i64::MAX]),
+            (vec![], 1, vec![]),
         ] {
             let entry = |ts: &i64| LogEntry {
                 ts: *ts,
@@ -188,7 +178,7 @@ mod tests {
                 label_sets: vec![vec![]],
                 entries: times.iter().map(entry).collect(),
             };
-            thin(&mut logs, interval, limit);
+            thin(&mut logs, interval);
             let got: Vec<i64> = logs.entries.iter().map(|e| e.ts).collect();
             assert_eq!(got, want);
         }

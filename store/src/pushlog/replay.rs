@@ -199,12 +199,13 @@ impl Found {
     fn scan_ring(&mut self, ring: &Ring) -> io::Result<()> {
         let mut walk = Walk::new(ring, self.begin)?;
         let mut first = walk.next()?;
-        if first.is_none() && !self.covered.damaged.is_empty() {
-            if let Some(begin) = longest_chain(&mut walk, self.begin.number)? {
-                self.begin = begin;
-                walk.tip = begin;
-                first = walk.next()?;
-            }
+        if first.is_none()
+            && !self.covered.damaged.is_empty()
+            && let Some(begin) = longest_chain(&mut walk, self.begin.number)?
+        {
+            self.begin = begin;
+            walk.tip = begin;
+            first = walk.next()?;
         }
         while let Some(header) = first {
             self.epoch = self.epoch.max(header.epoch);

@@ -29,7 +29,8 @@ const STEP: u64 = 1 << 20;
 /// Not on the stack: threads that push may have a small one.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-const _: () = assert!(STEP % BLOCK == 0 && PUSH_LOG_BYTES_MIN as u64 % BLOCK == 0);
+const _: () =
+    assert!(STEP.is_multiple_of(BLOCK) && (PUSH_LOG_BYTES_MIN as u64).is_multiple_of(BLOCK));
 
 /// The open file.
 #[derive(Debug, Clone)]
