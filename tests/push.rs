@@ -189,7 +189,7 @@ fn metric(running: &Running, name: &str) -> u64 {
 fn retries(running: &Running, reason: &str) -> u64 {
     metric(
         running,
-        &format!("drupelet_push_retries_total{{reason=\"{reason}\"}}"),
+        &format!("drupelet_ship_retries_total{{reason=\"{reason}\"}}"),
     )
 }
 
@@ -205,7 +205,7 @@ fn check(script: Vec<Act>, tries: usize, stored: u64, reason: &str) {
     let first = loki.taken()[0].entries.len() as u64;
     loki.wait_stored(1000 + first * (stored - 1));
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 1000).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 1000).then_some(()),
         || what.clone(),
     );
     let repeated = node.check(&loki);
@@ -296,13 +296,13 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
     let mut running = node.start();
     loki.wait_stored(97);
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 100).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 100).then_some(()),
         || "100 entries".to_owned(),
     );
-    let refused = "drupelet_push_refused_entries_total{reason=\"too_far_behind\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"too_far_behind\"}";
     assert_eq!(metric(&running, refused), 3);
     assert_eq!(
-        metric(&running, "drupelet_push_partly_refused_batches_total"),
+        metric(&running, "drupelet_ship_partly_refused_batches_total"),
         0
     );
     running.wait_for("refused for good");
@@ -320,7 +320,7 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
         "couldn't parse labels: 1:3: parse error".to_owned(),
     ));
     node.append(50);
-    let refused = "drupelet_push_refused_entries_total{reason=\"invalid_labels\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"invalid_labels\"}";
     wait_for(
         || (metric(&running, refused) == 50).then_some(()),
         || "50 refused".to_owned(),
@@ -328,7 +328,7 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
     // An answer that gives no number is counted as one, and as such.
     loki.always(Act::Answer(400, "", "something else".to_owned()));
     node.append(50);
-    let refused = "drupelet_push_partly_refused_batches_total";
+    let refused = "drupelet_ship_partly_refused_batches_total";
     wait_for(
         || (metric(&running, refused) >= 1).then_some(()),
         || "partly refused".to_owned(),
@@ -347,12 +347,12 @@ fn p7_batches_that_are_too_large_are_halved_down_to_single_entries() {
     node.append(300);
     let running = node.start();
     loki.wait_stored(600);
-    let refused = "drupelet_push_refused_entries_total{reason=\"request_too_large\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"request_too_large\"}";
     wait_for(
         || (metric(&running, refused) == 1).then_some(()),
         || "one too large".to_owned(),
     );
-    assert!(metric(&running, "drupelet_push_halved_batches_total") > 3);
+    assert!(metric(&running, "drupelet_ship_halved_batches_total") > 3);
     assert!(node.check(&loki).is_empty());
     // Order within a stream is kept.
     let taken = loki.taken();
@@ -383,7 +383,7 @@ fn an_outage_of_ten_minutes_loses_nothing_and_takes_no_memory() {
     let running = node.start();
     // Not before each answer has arrived: what is on its way would rightly come twice.
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 1000).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 1000).then_some(()),
         || "1000 entries".to_owned(),
     );
     loki.away(true);
@@ -398,9 +398,9 @@ fn an_outage_of_ten_minutes_loses_nothing_and_takes_no_memory() {
     );
     let resident = metric(&running, "process_resident_memory_bytes") >> 10;
     assert!(resident <= RESIDENT_KIB, "{resident} KiB are resident");
-    assert!(metric(&running, "drupelet_push_lag_seconds") < 600);
+    assert!(metric(&running, "drupelet_ship_lag_seconds") < 600);
     // The batch size, or one read of the log.
-    assert!(metric(&running, "drupelet_push_filling_bytes") <= 256 << 10);
+    assert!(metric(&running, "drupelet_ship_filling_bytes") <= 256 << 10);
     loki.away(false);
     loki.wait_stored(node.lines);
     assert!(node.check(&loki).is_empty());
