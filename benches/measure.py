@@ -266,9 +266,9 @@ class Bench:
         with open(truth) as f:
             lines = json.load(f)["lines"]
         end = time.monotonic() + 30
-        while n.metric("drupelet_push_entries_total") < lines and time.monotonic() < end:
+        while n.metric("drupelet_ship_entries_total") < lines and time.monotonic() < end:
             time.sleep(0.1)
-        acked, raw = n.metric("drupelet_push_entries_total"), n.metric("drupelet_push_line_bytes_total")
+        acked, raw = n.metric("drupelet_ship_entries_total"), n.metric("drupelet_ship_line_bytes_total")
         note = "%d s; cpu %.2f %% of a core; %d requests, %.3f bytes sent and %.4f written to disk a byte of log" % (
             secs, cpu, sink.requests, sink.bytes / raw, n.metric("drupelet_disk_written_bytes_total") / raw)
         self.put("rss_agent_500", peak, note)

@@ -268,7 +268,7 @@ pub(crate) fn to_yaml(client: Option<&Client>) -> String {
         plain(&url)
     );
     let mut line = |indent: &str, name: &str, value: String| {
-        out.push_str(&format!("    {indent}{name}: {value}\n"))
+        out.push_str(&format!("    {indent}{name}: {value}\n"));
     };
     if let Some(tenant) = &c.tenant_id {
         line("", "tenant_id", plain(tenant));

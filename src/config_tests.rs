@@ -15,7 +15,19 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn raw(args: &[&str]) -> Raw {
-    let args = ["run"].iter().chain(args).map(std::ffi::OsString::from);
+    raw_of("run", args)
+}
+
+fn raw_agent(args: &[&str]) -> Raw {
+    raw_of("agent", args)
+}
+
+fn raw_of(command: &str, args: &[&str]) -> Raw {
+    let args = [command]
+        .iter()
+        .chain(args)
+        .map(std::ffi::OsString::from)
+        .collect::<Vec<_>>();
     match parse(args) {
         Ok(Request::Run(raw)) => raw,
         other => panic!("{other:?}"),
@@ -204,4 +216,64 @@ fn keys_that_a_reload_changes_exist() {
     let known = |path: &str| KEYS.iter().any(|key| key.path == path);
     let unknown: Vec<_> = crate::reload::LIVE.iter().filter(|p| !known(p)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn clients_are_promtails() {
+    let text = "clients:\n  - url: http://u:p@a:3100\n    tenant_id: home\n    batchwait: 2s\n    batchsize: 1048576\n    \
+                timeout: 5s\n    backoff_config: {min_period: 1s, max_period: 1m}\n";
+    let client = from_text(text).unwrap().client.unwrap();
+    assert_eq!(client.url, "http://u:p@a:3100");
+    assert_eq!(client.tenant_id.as_deref(), Some("home"));
+    assert_eq!(
+        (client.batch_wait.as_secs(), client.batch_size),
+        (2, 1 << 20)
+    );
+    assert_eq!(
+        (client.timeout.as_secs(), client.max_period.as_secs()),
+        (5, 60)
+    );
+    assert_eq!(from_text("clients: []\n").unwrap().client, None);
+    let flags = raw_agent(&["--push-url", "http://b"]);
+    assert_eq!(
+        Config::load(&flags, &env).unwrap().client.unwrap().url,
+        "http://b"
+    );
+    assert_eq!(Config::load(&flags, &env).unwrap().listen, "127.0.0.1:3101");
+
+    let check = |text: &str, want: &str| check_error(&format!("clients:\n{text}"), want);
+    check(
+        "  - url: http://a\n  - url: http://b\n",
+        "c.yaml:3: a second client: this version pushes to one; several come later|several agents with a `data_dir` of \
+         their own can push to several servers",
+    );
+    check(
+        "  - ulr: http://a\n",
+        "c.yaml:2: unknown key `clients.ulr`|did you mean `clients.url`?",
+    );
+    check("  - batchwait: 1s\n", "c.yaml:2: a client needs a `url`|");
+    check(
+        "  - url: http://a\n    batchwait: soon\n",
+        "c.yaml:3: `clients.batchwait` is `soon`, expected a duration such as 500ms, 1s or 5m|",
+    );
+    check(
+        "  - url: http://a\n    external_labels: {a: b}\n",
+        "c.yaml:3: unknown key `clients.external_labels`|use `labels` at the top of the file",
+    );
+    check(
+        "  - url: http://a\n    backoff_config: {max_retries: 3}\n",
+        "c.yaml:3: unknown key `clients.backoff_config.max_retries`|tries have no limit here: leave it out",
+    );
+    check(
+        "  - url: http://a\n    basic_auth: {username: u}\n",
+        "c.yaml:2: basic_auth needs a `password` or `password_file`|",
+    );
+    check(
+        "  - url: a:3100\n",
+        "c.yaml:2: cannot push to `a:3100`: it must begin with http:// or https://|",
+    );
+    check_error(
+        "clients: http://a\n",
+        "c.yaml:1: `clients` must be a list such as `- url: http://loki:3100`|",
+    );
 }

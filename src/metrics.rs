@@ -214,31 +214,31 @@ pub(crate) fn push(stats: &ShipStats, disk: &dyn disk::Disk, out: &mut String) {
         let value = value(stats).load(Ordering::Relaxed);
         let _ = write!(
             out,
-            "# HELP drupelet_push_{name} {help}\n# TYPE drupelet_push_{name} {kind}\ndrupelet_push_{name} {value}\n"
+            "# HELP drupelet_ship_{name} {help}\n# TYPE drupelet_ship_{name} {kind}\ndrupelet_ship_{name} {value}\n"
         );
     }
     let lag = stats.lag_seconds();
     let _ = write!(
         out,
-        "# HELP drupelet_push_lag_seconds Time that the oldest entry has waited for its acknowledgement.\n\
-         # TYPE drupelet_push_lag_seconds gauge\ndrupelet_push_lag_seconds {lag}\n\
-         # HELP drupelet_push_retries_total Requests that have to be sent again, by reason.\n\
-         # TYPE drupelet_push_retries_total counter\n"
+        "# HELP drupelet_ship_lag_seconds Time that the oldest entry has waited for its acknowledgement.\n\
+         # TYPE drupelet_ship_lag_seconds gauge\ndrupelet_ship_lag_seconds {lag}\n\
+         # HELP drupelet_ship_retries_total Requests that have to be sent again, by reason.\n\
+         # TYPE drupelet_ship_retries_total counter\n"
     );
     for (reason, count) in stats.retries() {
         let _ = writeln!(
             out,
-            "drupelet_push_retries_total{{reason=\"{reason}\"}} {count}"
+            "drupelet_ship_retries_total{{reason=\"{reason}\"}} {count}"
         );
     }
     out.push_str(
-        "# HELP drupelet_push_refused_entries_total Entries that the server refused for good, by reason.\n\
-         # TYPE drupelet_push_refused_entries_total counter\n",
+        "# HELP drupelet_ship_refused_entries_total Entries that the server refused for good, by reason.\n\
+         # TYPE drupelet_ship_refused_entries_total counter\n",
     );
     for (reason, count) in stats.refused() {
         let _ = writeln!(
             out,
-            "drupelet_push_refused_entries_total{{reason=\"{reason}\"}} {count}"
+            "drupelet_ship_refused_entries_total{{reason=\"{reason}\"}} {count}"
         );
     }
     out.push_str(

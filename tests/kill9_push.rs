@@ -1,5 +1,6 @@
 //! `drupelet agent` is killed with SIGKILL again and again while it pushes rotating logs: nothing is lost, and what is sent
-//! again is the batch that was on its way.
+//! again is the batch that was on its way. With `drupelet store` at the other end, which is killed as well, nothing is
+//! there twice.
 //!
 //! `DRUPELET_KILLS`, `DRUPELET_SEED` and `DRUPELET_RATE` as in [`crate::kill9`].
 #![expect(
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kill9::{Writer, difference};
+use crate::kill9::{Writer, compare, difference, wait_count};
 use crate::kubelet::{Runtime, World};
 use crate::loki::{Act, Loki, Taken};
 use crate::util::{Appliance, Found, Rng, env_number, wait_for};
@@ -241,4 +242,64 @@ fn check(test: &str, scenario: fn(&Path, u64, u64, u64)) {
 #[test]
 fn p1_pushed_lines_survive_kills() {
     check("p1_pushed_lines_survive_kills", scenario);
+}
+
+/// Kills the agent, the store, or both, at random instants; in the end every line is in the store once.
+fn scenario_store(dir: &Path, kills: u64, seed: u64, rate: u64) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let listen = free.local_addr().expect("address").to_string();
+    drop(free);
+    let mut run = Run::new(seed, dir, &format!("http://{listen}"));
+    let stored = dir.join("store");
+    let start_store = |run: &Run| Appliance::start_store(&listen, &stored, &run.config);
+    let world = World::new(
+        seed,
+        Runtime::Containerd,
+        4,
+        &run.pods,
+        &dir.join("targets"),
+    );
+    let writer = Writer::start(world, rate);
+    let (mut left, mut store) = (kills, start_store(&run));
+    while left > 0 {
+        let round = left.min(run.rng.range(2, KILLS_PER_ROUND));
+        for _ in 0..round {
+            let agent = run.start();
+            // Not for synchronisation: the instants are meant to be arbitrary.
+            std::thread::sleep(Duration::from_millis(run.rng.range(0, 1_500)));
+            if run.rng.chance(60) {
+                store.kill();
+                std::thread::sleep(Duration::from_millis(run.rng.range(0, 500)));
+                store = start_store(&run);
+            }
+            std::thread::sleep(Duration::from_millis(run.rng.range(0, 800)));
+            agent.kill();
+        }
+        left -= round;
+        let written = writer.pause();
+        let mut world = writer.world.lock().expect("world");
+        let agent = run.start();
+        wait_count(&mut store, written, &world);
+        assert_eq!(agent.stop().code(), Some(0), "SIGTERM is a normal end");
+        world.allow_deletion();
+        drop(world);
+        writer.resume();
+    }
+    let mut world = writer.end();
+    world.finish();
+    let written = world.complete();
+    assert!(written > 0, "the writer wrote nothing");
+    let agent = run.start();
+    wait_count(&mut store, written, &world);
+    compare(&mut store, &world);
+    assert_eq!(agent.stop().code(), Some(0));
+    assert_eq!(store.stop().code(), Some(0));
+}
+
+#[test]
+fn p1_pushed_lines_are_stored_once_whatever_is_killed() {
+    check(
+        "p1_pushed_lines_are_stored_once_whatever_is_killed",
+        scenario_store,
+    );
 }

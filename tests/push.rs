@@ -56,7 +56,7 @@ impl Node {
     }
 
     fn line(n: u64) -> String {
-        let output = ["level=info", "level=error"][(n % 7 == 0) as usize];
+        let output = ["level=info", "level=error"][usize::from(n.is_multiple_of(7))];
         format!(
             "{output} n={n:06} msg=\"request completed\" path=/api/items/{}",
             n * 7919 % 10_007
@@ -67,7 +67,7 @@ impl Node {
     fn append(&mut self, lines: u64) {
         let mut text = String::new();
         for n in self.lines..self.lines + lines {
-            let stream = ["stdout", "stderr"][(n % 3 == 0) as usize];
+            let stream = ["stdout", "stderr"][usize::from(n.is_multiple_of(3))];
             writeln!(
                 text,
                 "2026-11-26T09:{:02}:{:02}.{:09}Z {stream} F {}",
@@ -141,7 +141,7 @@ fn check_entry(pushed: &Pushed) {
     let n: u64 = pushed.line.split("n=").nth(1).expect("n")[..6]
         .parse()
         .expect("a number");
-    let stream = ["stdout", "stderr"][(n % 3 == 0) as usize];
+    let stream = ["stdout", "stderr"][usize::from(n.is_multiple_of(3))];
     for pair in [
         "namespace=\"shop\"",
         "pod=\"orders-5b7c9d8f66-qv9tx\"",
@@ -189,7 +189,7 @@ fn metric(running: &Running, name: &str) -> u64 {
 fn retries(running: &Running, reason: &str) -> u64 {
     metric(
         running,
-        &format!("drupelet_push_retries_total{{reason=\"{reason}\"}}"),
+        &format!("drupelet_ship_retries_total{{reason=\"{reason}\"}}"),
     )
 }
 
@@ -205,7 +205,7 @@ fn check(script: Vec<Act>, tries: usize, stored: u64, reason: &str) {
     let first = loki.taken()[0].entries.len() as u64;
     loki.wait_stored(1000 + first * (stored - 1));
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 1000).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 1000).then_some(()),
         || what.clone(),
     );
     let repeated = node.check(&loki);
@@ -296,13 +296,13 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
     let mut running = node.start();
     loki.wait_stored(97);
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 100).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 100).then_some(()),
         || "100 entries".to_owned(),
     );
-    let refused = "drupelet_push_refused_entries_total{reason=\"too_far_behind\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"too_far_behind\"}";
     assert_eq!(metric(&running, refused), 3);
     assert_eq!(
-        metric(&running, "drupelet_push_partly_refused_batches_total"),
+        metric(&running, "drupelet_ship_partly_refused_batches_total"),
         0
     );
     running.wait_for("refused for good");
@@ -320,7 +320,7 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
         "couldn't parse labels: 1:3: parse error".to_owned(),
     ));
     node.append(50);
-    let refused = "drupelet_push_refused_entries_total{reason=\"invalid_labels\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"invalid_labels\"}";
     wait_for(
         || (metric(&running, refused) == 50).then_some(()),
         || "50 refused".to_owned(),
@@ -328,7 +328,7 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
     // An answer that gives no number is counted as one, and as such.
     loki.always(Act::Answer(400, "", "something else".to_owned()));
     node.append(50);
-    let refused = "drupelet_push_partly_refused_batches_total";
+    let refused = "drupelet_ship_partly_refused_batches_total";
     wait_for(
         || (metric(&running, refused) >= 1).then_some(()),
         || "partly refused".to_owned(),
@@ -347,12 +347,12 @@ fn p7_batches_that_are_too_large_are_halved_down_to_single_entries() {
     node.append(300);
     let running = node.start();
     loki.wait_stored(600);
-    let refused = "drupelet_push_refused_entries_total{reason=\"request_too_large\"}";
+    let refused = "drupelet_ship_refused_entries_total{reason=\"request_too_large\"}";
     wait_for(
         || (metric(&running, refused) == 1).then_some(()),
         || "one too large".to_owned(),
     );
-    assert!(metric(&running, "drupelet_push_halved_batches_total") > 3);
+    assert!(metric(&running, "drupelet_ship_halved_batches_total") > 3);
     assert!(node.check(&loki).is_empty());
     // Order within a stream is kept.
     let taken = loki.taken();
@@ -383,7 +383,7 @@ fn an_outage_of_ten_minutes_loses_nothing_and_takes_no_memory() {
     let running = node.start();
     // Not before each answer has arrived: what is on its way would rightly come twice.
     wait_for(
-        || (metric(&running, "drupelet_push_entries_total") == 1000).then_some(()),
+        || (metric(&running, "drupelet_ship_entries_total") == 1000).then_some(()),
         || "1000 entries".to_owned(),
     );
     loki.away(true);
@@ -398,9 +398,9 @@ fn an_outage_of_ten_minutes_loses_nothing_and_takes_no_memory() {
     );
     let resident = metric(&running, "process_resident_memory_bytes") >> 10;
     assert!(resident <= RESIDENT_KIB, "{resident} KiB are resident");
-    assert!(metric(&running, "drupelet_push_lag_seconds") < 600);
+    assert!(metric(&running, "drupelet_ship_lag_seconds") < 600);
     // The batch size, or one read of the log.
-    assert!(metric(&running, "drupelet_push_filling_bytes") <= 256 << 10);
+    assert!(metric(&running, "drupelet_ship_filling_bytes") <= 256 << 10);
     loki.away(false);
     loki.wait_stored(node.lines);
     assert!(node.check(&loki).is_empty());
@@ -527,132 +527,71 @@ fn credentials_and_tenant_are_sent_and_shown_nowhere() {
     assert!(!format!("{done:?}").contains("hunter2"), "{done:?}");
 }
 
+/// The command fails with this code, and stderr holds every text.
+fn check_told(args: &[&str], code: i32, texts: &[&str]) {
+    let done = done(args);
+    assert_eq!(done.code, code, "{done:#?}");
+    for text in texts {
+        assert!(done.stderr.contains(text), "no `{text}` in {done:#?}");
+    }
+}
+
 #[test]
-fn mistakes_are_told() {
-    let check = |args: &[&str], code: i32, texts: &[&str]| {
-        let done = done(args);
-        assert_eq!(done.code, code, "{done:#?}");
-        for text in texts {
-            assert!(done.stderr.contains(text), "no `{text}` in {done:#?}");
-        }
-    };
-    check(
+fn mistakes_of_the_command_line_are_told() {
+    check_told(
         &["agent"],
         2,
         &["nowhere to push to", "--push-url http://loki:3100"],
     );
-    check(
-        &["agent", "--push-url", "loki:3100"],
+    let url = ["agent", "--push-url", "loki:3100"];
+    check_told(
+        &url,
         2,
         &["`--push-url`: cannot push to `loki:3100`", "http://"],
     );
-    check(
-        &["agent", "--push-ulr", "http://x"],
-        2,
-        &["unknown flag `--push-ulr`", "--push-url"],
-    );
+    let flag = ["agent", "--push-ulr", "http://x"];
+    check_told(&flag, 2, &["unknown flag `--push-ulr`", "--push-url"]);
+
+    // The environment beats the file, and what is printed is read back.
     let dir = TempDir::new().expect("temp dir");
     let path = dir.path().join("c.yaml");
-    let path_text = path.to_str().expect("text");
-    for (text, want) in [
-        (
-            "clients:\n  - url: http://a\n  - url: http://b\n",
-            "c.yaml:3: a second client",
-        ),
-        (
-            "clients:\n  - ulr: http://a\n",
-            "did you mean `clients.url`?",
-        ),
-        (
-            "clients:\n  - batchwait: 1s\n",
-            "c.yaml:2: a client needs a `url`",
-        ),
-        (
-            "clients:\n  - url: http://a\n    batchwait: soon\n",
-            "c.yaml:3: `clients.batchwait` is `soon`, expected a duration",
-        ),
-        (
-            "clients:\n  - url: http://a\n    external_labels: {a: b}\n",
-            "use `labels` at the top of the file",
-        ),
-        (
-            "clients:\n  - url: http://a\n    backoff_config: {max_retries: 3}\n",
-            "tries have no limit here",
-        ),
-        (
-            "clients:\n  - url: http://a\n    basic_auth: {username: u}\n",
-            "needs a `password`",
-        ),
-        ("clients: http://a\n", "must be a list such as"),
+    let check = ["check", "--config", path.to_str().expect("text")];
+    let text = "client:\n  url: http://a\n  batchsize: 65536\n  tls_config: {ca_file: /ca.pem}\n";
+    std::fs::write(&path, text).expect("write");
+    let shown = finish(drupelet(&check).env("DRUPELET_PUSH_URL", "https://b/x"));
+    for text in [
+        "- url: https://b/x\n",
+        "batchsize: 64KiB  # default: 1MiB\n",
     ] {
-        std::fs::write(&path, text).expect("write");
-        check(&["check", "--config", path_text], 2, &[want]);
+        assert!(shown.stdout.contains(text), "{shown:#?}");
     }
-    // The environment and `client` work too, and what is printed is read back.
-    std::fs::write(
-        &path,
-        "client:\n  url: http://a\n  batchsize: 65536\n  tls_config: {ca_file: /ca.pem}\n",
-    )
-    .expect("write");
-    let shown =
-        finish(drupelet(&["check", "--config", path_text]).env("DRUPELET_PUSH_URL", "https://b/x"));
-    assert!(shown.stdout.contains("- url: https://b/x\n"), "{shown:#?}");
-    assert!(
-        shown.stdout.contains("batchsize: 64KiB  # default: 1MiB\n"),
-        "{shown:#?}"
-    );
     std::fs::write(&path, &shown.stdout).expect("write");
-    assert_eq!(done(&["check", "--config", path_text]).stdout, shown.stdout);
+    assert_eq!(done(&check).stdout, shown.stdout);
+}
 
-    let data = dir.path().join("data");
-    let missing = [
-        "agent",
-        "--push-url",
-        "http://127.0.0.1:1",
-        "--data-dir",
-        data.to_str().expect("text"),
-    ];
-    std::fs::write(
-        &path,
-        "clients: [{url: 'https://x', tls_config: {ca_file: /nowhere/ca.pem}}]\n",
-    )
-    .expect("write");
-    let tls = [
-        "agent",
-        "--config",
-        path_text,
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        data.to_str().expect("text"),
-    ];
-    check(&tls, 1, &["tls_config.ca_file `/nowhere/ca.pem`"]);
-    let file = ["--listen", "127.0.0.1:0", "--pods-dir", path_text];
-    check(
-        &[&missing[..], &file].concat(),
-        1,
-        &["cannot read pods directory", "--pods-dir is"],
-    );
-    let running = Running::start(
-        &[
-            &missing[..],
-            &["--listen", "127.0.0.1:0", "--pods-dir", "/nowhere/pods"],
-        ]
-        .concat(),
-        "listening on ",
-    );
-    assert!(
-        running
-            .seen
-            .iter()
-            .any(|l| l.contains("pods directory does not exist yet"))
-    );
-    let second = [&missing[..], &["--listen", "127.0.0.1:0"]].concat();
-    check(
-        &second,
-        1,
-        &["positions` is in use by process", "its own `--data-dir`"],
-    );
+#[test]
+fn what_cannot_work_is_told_at_the_start() {
+    let dir = TempDir::new().expect("temp dir");
+    let path = dir.path().join("c.yaml");
+    let config = "clients: [{url: 'https://x', tls_config: {ca_file: /nowhere/ca.pem}}]\n";
+    std::fs::write(&path, config).expect("write");
+    let (config, data) = (path.to_str().expect("text"), dir.path().join("data"));
+    let data = data.to_str().expect("text");
+    let agent = ["agent", "--listen", "127.0.0.1:0", "--data-dir", data];
+    let with = |more: &[&'static str]| [&agent[..], more].concat();
+    let tls = [&agent[..], &["--config", config]].concat();
+    check_told(&tls, 1, &["tls_config.ca_file `/nowhere/ca.pem`"]);
+    let url = ["--push-url", "http://127.0.0.1:1"];
+    let file = [&agent[..], &url, &["--pods-dir", config]].concat();
+    check_told(&file, 1, &["cannot read pods directory", "--pods-dir is"]);
+
+    // A pods directory may come later, and so may the server.
+    let missing = [&with(&url)[..], &["--pods-dir", "/nowhere/pods"]].concat();
+    let running = Running::start(&missing, "listening on ");
+    let waits = |l: &String| l.contains("pods directory does not exist yet");
+    assert!(running.seen.iter().any(waits), "{:?}", running.seen);
+    let texts = ["positions` is in use by process", "its own `--data-dir`"];
+    check_told(&with(&url), 1, &texts);
     assert_eq!(get(&running.addr, "/ready").0, 200);
     assert_eq!(get(&running.addr, "/loki/api/v1/labels").0, 404);
 }

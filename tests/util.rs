@@ -114,6 +114,16 @@ impl Appliance {
         Appliance::spawn(&mut command)
     }
 
+    /// Starts the store alone on an address.
+    pub(crate) fn start_store(listen: &str, data: &Path, config: &Path) -> Appliance {
+        let mut command = Command::new(binary());
+        command
+            .args(["store", "--listen", listen, "--config"])
+            .arg(config);
+        command.arg("--data-dir").arg(data);
+        Appliance::spawn(&mut command)
+    }
+
     fn spawn(command: &mut Command) -> Appliance {
         let mut child = command
             .stdin(Stdio::null())

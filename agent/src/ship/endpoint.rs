@@ -267,15 +267,16 @@ impl Endpoint {
 #[must_use]
 pub fn shown(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| start + at);
-    // An unescaped slash in a password ends the host too early: the last @ of all is safe.
-    match url[start..].rfind('@').map(|at| start + at) {
-        Some(at) if at < end || !url[start..end].contains('.') => {
-            format!("{}{}", &url[..start], &url[at + 1..])
-        }
-        _ => url.to_owned(),
+    let parsed = url.parse::<Uri>().ok();
+    let authority = parsed.as_ref().and_then(Uri::authority);
+    let end = match authority {
+        Some(authority) => start + authority.as_str().len(),
+        // What is no URL may have an unescaped password with anything in it.
+        None => url.len(),
+    };
+    match url.get(start..end).and_then(user_info) {
+        Some(info) => format!("{}{}", &url[..start], &url[start + info.len() + 1..]),
+        None => url.to_owned(),
     }
 }
 
@@ -342,6 +343,8 @@ mod tests {
             "loki",
             1,
         );
+        assert_eq!(shown("http://u:p@loki:1/a@b"), "http://loki:1/a@b");
+        assert_eq!(shown("http://loki:1/a@b"), "http://loki:1/a@b");
         assert!(endpoint("http://loki").unwrap().added_path);
         assert!(!endpoint("http://loki/x").unwrap().added_path);
     }
@@ -361,6 +364,7 @@ mod tests {
         check("http://u:hunter2@", "");
         check("http://u:hunter2@lo ki", "not a URL");
         check("http://u:hunter2/3@loki", "");
+        check("http://u:hunter2.x/3@loki", "");
         check("http://u:hunter2@loki/#x", "fragment");
         check("http://loki:99999", "port");
         check("http://loki:/x", "port");

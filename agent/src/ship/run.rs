@@ -142,11 +142,14 @@ impl Shared {
     }
 }
 
+type Positions = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The agent's end. When it is dropped, the shipper sends what is left and ends.
 #[derive(Debug)]
 pub struct PushSink {
     shared: Arc<Shared>,
-    positions: RefCell<Option<Vec<(Vec<u8>, Vec<u8>)>>>,
+    /// Until the agent asks for them.
+    positions: RefCell<Option<Positions>>,
     _alive: watch::Sender<()>,
 }
 
@@ -201,7 +204,7 @@ impl Sink for PushSink {
         Box::pin(self.shared.room.notified())
     }
 
-    fn positions(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn positions(&self) -> io::Result<Positions> {
         let positions = self.positions.take();
         positions.ok_or_else(|| io::Error::other("the positions were asked for before"))
     }
