@@ -237,3 +237,26 @@ fn what_is_written_while_a_batch_waits_is_read_at_once() {
         lab.until("lines", |s, _| s.texts().len() == 5).await;
     });
 }
+
+#[test]
+fn the_loop_answers_a_pulse_at_rest_and_while_the_sink_is_full() {
+    let mut lab = Lab::new();
+    lab.run(async |lab| {
+        let mut w = Writer::open(lab.web().join("0.log"));
+        w.out("a");
+        lab.expect(&["a"]).await;
+        for full in [false, true] {
+            lab.store.borrow_mut().full = full;
+            if full {
+                w.out("b");
+                lab.until("sink asked", |_, s| s.waits > 0).await;
+            }
+            for _ in 0..3 {
+                let turns = lab.config.pulse.turns();
+                lab.config.pulse.ask();
+                lab.until("a turn", |_, _| lab.config.pulse.turns() > turns)
+                    .await;
+            }
+        }
+    });
+}
