@@ -7,10 +7,10 @@
   python3 benches/measure.py --check memory,bytes              exit 1 if such a row is over its limit (times never fail)
 
 Rows and limits are those of the table of costs in the README. Python 3 standard library; the row `histogram` also
-needs the `zstd` and `rg` commands, the row `device` root (it mounts its own ext4 on a loop device).
+needs the `zstd` and `rg` commands, the rows `device` and `push_device` root (they mount an ext4 of their own on a loop device).
 Results go to stdout and, with --out FILE, to a JSON file with machine, kernel and commit.
 """
-import argparse, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, http.client, http.server, json, os, platform, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 
 import loopfs
@@ -24,8 +24,11 @@ LIMITS = {
     "rss_peak_catchup_histogram": (32, "MiB", "memory"), "cpu_per_gib": (10, "s/GiB raw", "cpu"),
     "rss_queries": (40, "MiB", "memory"), "disk_per_raw": (0.215, "bytes/byte", "bytes"),
     "device_per_raw": (0.30, "bytes/byte", "bytes"), "flushes_per_hour": (12, "/h", "bytes"),
+    "push_device_per_raw": (1.0, "bytes/byte", "bytes"), "push_flushes_per_hour": (3600, "/h", "bytes"),
+    "push_queryable_p99": (10, "ms", "time"),
     "queryable_p99": (0.3, "s", "time"), "ready": (0.3, "s", "time"), "tail1000": (10, "ms", "time"),
     "histogram": (0.05, "Y", "cpu"), "lost": (0, "lines", "bytes"), "repeated": (0, "lines", "bytes"),
+    "rss_agent_idle": (6, "MiB", "memory"), "rss_agent_500": (9, "MiB", "memory"), "lost_agent": (0, "lines", "bytes"),
     "rss_growth_with_data": (2, "MiB", "memory"),
     "rss_10k_streams": (18, "MiB", "memory"), "rss_peak_10k_streams": (32, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
 }
@@ -34,12 +37,12 @@ LIMITS = {
 class Node:
     """One running drupelet."""
 
-    def __init__(self, a, root, data, extra=(), config=None):
+    def __init__(self, a, root, data, extra=(), config=None, command="run"):
         self.a, self.data = a, data
         os.makedirs(data, exist_ok=True)
         # Beside the tree, not beside the data: that may be a device whose writes are counted.
         base = os.path.join(a.tmp, "node-%d" % time.monotonic_ns())
-        args = [a.bin, "run", "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
+        args = [a.bin, command, "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
         if config:
             path = base + ".yaml"
             with open(path, "w") as f:
@@ -71,6 +74,16 @@ class Node:
             url += "?" + urllib.parse.urlencode(params)
         with urllib.request.urlopen(url, timeout=120) as r:
             return r.read()
+
+    def push(self, streams, connection=None):
+        """Pushes {labels as pairs: lines with their times}, as JSON; fails on anything but 204."""
+        body = json.dumps(dict(streams=[dict(stream=dict(labels), values=[[str(ns), line] for ns, line in values]) for labels, values in streams.items()]))
+        c = connection or http.client.HTTPConnection(self.addr, timeout=30)
+        c.request("POST", "/loki/api/v1/push", body, {"Content-Type": "application/json"})
+        r = c.getresponse()
+        text = r.read()
+        if r.status != 204:
+            raise SystemExit("push: %d %s" % (r.status, text[:200]))
 
     def query(self, q, **params):
         return json.loads(self.get("/loki/api/v1/query_range", query=q, **params))["data"]["result"]
@@ -119,6 +132,29 @@ class Node:
         self.log.close()
         if code:
             raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
+
+
+class Sink(http.server.ThreadingHTTPServer):
+    """Takes pushes and counts them, as a Loki that never says no."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.server.bytes += len(self.rfile.read(int(self.headers["Content-Length"])))
+            self.server.requests += 1
+            self.send_response(204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.daemon_threads, self.bytes, self.requests = True, 0, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url = "http://127.0.0.1:%d" % self.server_address[1]
 
 
 class Bench:
@@ -200,6 +236,46 @@ class Bench:
         g.wait()
         n.stop()
 
+    def row_agent_idle(self):
+        """The agent alone, beside a sink that takes everything."""
+        sink, root = Sink(), self.dir("agent-idle")
+        self.gen("live", "--root", root, "--rate", 200, "--secs", 1).wait()
+        n = Node(self.a, root, os.path.join(root, "data"), ["--push-url", sink.url], command="agent")
+        time.sleep(3)
+        c0 = n.cpu()
+        time.sleep(self.a.secs)
+        cpu = 100 * (n.cpu() - c0) / self.a.secs
+        self.put("rss_agent_idle", n.mem(), "50 files; cpu %.3f %% of a core" % cpu)
+        n.stop()
+        sink.shutdown()
+
+    def row_agent_live(self):
+        sink, root = Sink(), self.dir("agent-live")
+        os.makedirs(root + "/var/log/pods")
+        n = Node(self.a, root, os.path.join(root, "data"), ["--push-url", sink.url], command="agent")
+        secs = max(30, self.a.secs * 3)
+        truth = os.path.join(root, "truth.json")
+        g = self.gen("live", "--root", root, "--rate", 500, "--secs", secs + 5, "--out", truth)
+        time.sleep(4)
+        c0, t0, peak = n.cpu(), time.monotonic(), 0
+        while time.monotonic() - t0 < secs:
+            peak = max(peak, n.mem())
+            time.sleep(0.5)
+        cpu = 100 * (n.cpu() - c0) / (time.monotonic() - t0)
+        g.wait()
+        with open(truth) as f:
+            lines = json.load(f)["lines"]
+        end = time.monotonic() + 30
+        while n.metric("drupelet_push_entries_total") < lines and time.monotonic() < end:
+            time.sleep(0.1)
+        acked, raw = n.metric("drupelet_push_entries_total"), n.metric("drupelet_push_line_bytes_total")
+        note = "%d s; cpu %.2f %% of a core; %d requests, %.3f bytes sent and %.4f written to disk a byte of log" % (
+            secs, cpu, sink.requests, sink.bytes / raw, n.metric("drupelet_disk_written_bytes_total") / raw)
+        self.put("rss_agent_500", peak, note)
+        self.put("lost_agent", abs(lines - acked), "%d lines acknowledged" % acked)
+        n.stop()
+        sink.shutdown()
+
     def row_catchup(self):
         root, info = self.tree()
         data = self.dir("store") + "/data"
@@ -268,6 +344,91 @@ class Bench:
             self.put("flushes_per_hour", flushes * 3600 / (secs * f), note + ", %d in all" % flushes)
         finally:
             loopfs.down(mnt)
+
+    def row_push_device(self):
+        """50 lines/s in one push a second, --push-secs long. Nothing is divided: journal commits come by the real clock.
+        Before that the log's file gets its size, which it does once in its life."""
+        mnt, loop, _ = loopfs.up(1024)
+        sync = lambda: subprocess.run(["sync", "-f", mnt], check=True)
+        sys.path.insert(0, HERE)
+        import workload
+
+        def stat():
+            with open("/sys/block/%s/stat" % os.path.basename(loop)) as h:
+                return [int(x) for x in h.read().split()]
+
+        try:
+            root = self.dir("push-device")
+            os.makedirs(root + "/var/log/pods")
+            world = workload.World(3)
+
+            def push(n, connection):
+                streams = {}
+                for _ in range(50):
+                    i, ns = world.pick(), time.time_ns()
+                    labels = (("app", "app-%02d" % i), ("namespace", workload.NS[i % 10]))
+                    streams.setdefault(labels, []).append((ns, world.line(i, ns // 10 ** 9)))
+                n.push(streams, connection)
+
+            n = Node(self.a, root, mnt + "/data", config="push_sync_interval: 1ms\n")
+            c = http.client.HTTPConnection(n.addr, timeout=30)
+            while n.metric("drupelet_push_log_size_bytes") < 4 << 20:
+                for _ in range(20):
+                    push(n, c)
+                    time.sleep(0.003)
+            n.stop()
+            n = Node(self.a, root, mnt + "/data")
+            c = http.client.HTTPConnection(n.addr, timeout=30)
+            sync()
+            s0, t0, k = stat(), time.monotonic(), 0
+            while time.monotonic() - t0 < self.a.push_secs:
+                push(n, c)
+                k += 1
+                time.sleep(max(0, t0 + k - time.monotonic()))
+            raw, secs = n.metric("drupelet_store_bytes_total"), time.monotonic() - t0
+            flushes, syncs = stat()[15] - s0[15], n.metric("drupelet_push_log_syncs_total")
+            n.stop()
+            sync()
+            s1 = stat()
+            note = "%d pushes of 50 lines in %d s, %.1f MB raw, %d syncs" % (k, secs, raw / 1e6, syncs)
+            self.put("push_device_per_raw", (s1[6] - s0[6]) * 512 / raw, note + ", what the stop writes included")
+            self.put("push_flushes_per_hour", flushes * 3600 / secs, note)
+        finally:
+            loopfs.down(mnt)
+
+    def row_push_queryable(self):
+        """From a push that is sent until a query finds its line, beside one push of 50 lines a second."""
+        root = self.dir("push-queryable")
+        os.makedirs(root + "/var/log/pods")
+        n = Node(self.a, root, os.path.join(root, "data"))
+        stop = threading.Event()
+
+        def background():
+            k = 0
+            while not stop.wait(1):
+                n.push({(("app", "other"),): [(time.time_ns() + i, "line %d of push %d" % (i, k)) for i in range(50)]})
+                k += 1
+
+        t = threading.Thread(target=background)
+        t.start()
+        waits = []
+        push, ask = (http.client.HTTPConnection(n.addr, timeout=30) for _ in range(2))
+        for i in range(300):
+            ns = time.time_ns()
+            q = urllib.parse.urlencode(dict(query='{app="probe"} |= "probe %d x"' % i, start=ns - 10 ** 9, limit=1))
+            t0 = time.monotonic()
+            n.push({(("app", "probe"),): [(ns, "probe %d x" % i)]}, push)
+            while True:
+                ask.request("GET", "/loki/api/v1/query_range?" + q)
+                if json.loads(ask.getresponse().read())["data"]["result"]:
+                    break
+            waits.append(1e3 * (time.monotonic() - t0))
+            time.sleep(0.02 + (i % 7) * 0.01)
+        stop.set()
+        t.join()
+        waits.sort()
+        self.put("push_queryable_p99", waits[int(len(waits) * 0.99) - 1], "median %.1f ms, max %.1f ms" % (statistics.median(waits), waits[-1]))
+        n.stop()
 
     def row_queryable(self):
         root = self.dir("queryable")
@@ -527,7 +688,7 @@ def count_seq(n, want):
     return lost, repeated
 
 
-ROWS = ["idle", "live", "catchup", "queries", "queryable", "device", "rotate", "rotate_fast", "streams", "growth"]
+ROWS = ["idle", "live", "agent_idle", "agent_live", "catchup", "queries", "queryable", "device", "push_device", "push_queryable", "rotate", "rotate_fast", "streams", "growth"]
 
 
 def main():
@@ -539,6 +700,7 @@ def main():
     ap.add_argument("--secs", type=float, default=30, help="length of the idle row, a third of the live row (30)")
     ap.add_argument("--rotate-secs", type=float, default=130)
     ap.add_argument("--device-secs", type=float, default=720, help="length of the device row (720)")
+    ap.add_argument("--push-secs", type=float, default=300, help="length of the row push_device (300)")
     ap.add_argument("--divide", type=int, default=10)
     ap.add_argument("--stream-rounds", type=int, default=40)
     ap.add_argument("--stream-pods", type=int, default=100)

@@ -1,4 +1,4 @@
-//! Agent, store and HTTP service in one process: opening, running, stopping.
+//! Agent, store and HTTP service in one process, or the latter two alone: opening, running, stopping.
 //!
 //! Opening happens in the order in which it can fail for the user's reasons: address, data directory, pods directory.
 //! Stopping: the agent reads no more, the store flushes, the process ends; at most [`STOP_MAX`] in all.
@@ -7,19 +7,32 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use store::api::{OpenError, Options, Store};
+use agent::AgentError;
+use store::api::{OpenError, Options, Store, Tuning};
 use store::http::{HttpLimits, Service, State};
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
 use crate::local_sink::LocalSink;
+use crate::notify::{Notifier, Part};
+use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Signals, exit_now};
+use crate::signals::{Asked, Signals, exit_now};
+
+/// What runs in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// Reading pod logs, the store, HTTP.
+    All,
+    /// The store and HTTP.
+    Store,
+}
 
 /// Promised to the service manager: 10 s from SIGTERM to the end.
-const STOP_MAX: Duration = Duration::from_secs(9);
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(9);
 
 /// Binds the HTTP address.
 ///
@@ -100,17 +113,24 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
     let store = Store::open(Options {
-        dir: config.data_dir.clone(),
-        disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: config.head_bytes,
-        flush_interval: config.flush_interval,
-        query_memory: config.query_memory,
-        max_query_series: config.max_query_series,
+        tuning: tuning(config),
+        push_sync_interval: config.push_sync_interval,
+        push_log_size: config.push_log_size,
+        ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
         store.set_note(&format!("addr={addr}"));
     }
     Ok(store)
+}
+
+fn tuning(config: &Config) -> Tuning {
+    Tuning {
+        flush_interval: config.flush_interval,
+        query_memory: config.query_memory,
+        max_query_series: config.max_query_series,
+    }
 }
 
 /// A failed open in the user's words.
@@ -143,7 +163,7 @@ pub(crate) fn open_failure(error: &OpenError) -> Failure {
 }
 
 /// Raises the soft limit on open files to the hard one: each container has at least one.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -155,59 +175,125 @@ fn raise_open_files() {
     }
 }
 
+/// A runtime of one thread, with few and short-lived ones for what blocks.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(|e| Failure::caused("cannot start the runtime", &e))
+}
+
 /// Runs until SIGTERM or SIGINT. `started` is called once requests are answered.
 ///
 /// # Errors
 /// What kept it from starting, or from stopping in order.
 pub(crate) fn run(
     config: &Config,
+    parts: Parts,
     listener: TcpListener,
+    reloader: Reloader,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     raise_open_files();
-    let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
-    let addr = listener.local_addr().map_err(fail("cannot listen"))?;
+    crate::doctor::warn_of_ignored_limits();
+    let addr = listener
+        .local_addr()
+        .map_err(|e| Failure::caused("cannot listen", &e))?;
     let store = open_store(config, Some(addr)).map_err(|e| open_failure(&e))?;
-    check_pods_dir(&config.pods_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .thread_keep_alive(Duration::from_secs(1))
-        .build()
-        .map_err(fail("cannot start the runtime"))?;
-    let result = runtime.block_on(live(config, &store, listener, addr, started));
+    if parts == Parts::All {
+        check_pods_dir(&config.pods_dir)?;
+    }
+    let runtime = runtime()?;
+    let result = runtime.block_on(live(config, parts, &store, listener, reloader, started));
     // Whatever still runs then (a query past its client) must not delay the end.
     runtime.shutdown_background();
     result
 }
 
+/// The agent's thread.
+pub(crate) struct Tailing(JoinHandle<Result<(), AgentError>>);
+
+impl Tailing {
+    /// Starts reading pod logs into the sink that `make_sink` gives, until the token says stop.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub(crate) fn start<S: agent::sink::Sink>(
+        config: agent::config::Config,
+        make_sink: impl FnOnce() -> S + Send + 'static,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Tailing, Failure> {
+        let thread = agent::start(config, make_sink, ended(stopped));
+        let thread = thread.map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+        Ok(Tailing(thread))
+    }
+
+    /// How it ended. To be called once the sink is gone: the thread is at its very end then.
+    ///
+    /// # Errors
+    /// What ended it, unless it was told to stop.
+    pub(crate) fn join(self) -> Result<(), Failure> {
+        match self.0.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Failure::caused("reading pod logs failed", &e)),
+            Err(_) => Err(Failure::failed("reading pod logs ended in a panic")),
+        }
+    }
+}
+
+/// Completes when the agent has dropped its sink; never without an agent.
+async fn sink_gone(gone: &mut Option<watch::Receiver<()>>) {
+    match gone {
+        // The only news is the end.
+        Some(gone) => {
+            let _ = gone.changed().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 async fn live(
     config: &Config,
+    parts: Parts,
     store: &Store,
     listener: TcpListener,
-    addr: SocketAddr,
+    mut reloader: Reloader,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     let fail = |what: &'static str| move |e: io::Error| Failure::caused(what, &e);
     let mut signals = Signals::new().map_err(fail("cannot take over signals"))?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(fail("cannot listen"))?;
+    let addr = listener.local_addr().map_err(fail("cannot listen"))?;
     let (stop, stopped) = watch::channel(false);
-    let stats = Arc::new(agent::stats::Stats::default());
-    let service = service(config, store, &stats).map_err(fail("cannot start query threads"))?;
-    let (sink, mut agent_ended) = LocalSink::new(store.clone());
-    let agent = agent_config(config, stats);
-    let agent = agent::start(agent, move || sink, ended(stopped.clone()))
-        .map_err(|e| Failure::caused("cannot start reading pod logs", &e))?;
+    let stats = (parts == Parts::All).then(|| Arc::new(agent::stats::Stats::default()));
+    let service = service(config, store, stats.as_ref(), reloader.stats());
+    let service = service.map_err(fail("cannot start query threads"))?;
+    let (mut tailing, mut gone) = (None, None);
+    let mut alive = vec![Part::flush(store.clone())];
+    if let Some(stats) = stats {
+        let (sink, sink_gone) = LocalSink::new(store.clone());
+        let agent = agent_config(config, stats);
+        alive.push(Part::agent(Arc::clone(&agent.pulse)));
+        tailing = Some(Tailing::start(agent, move || sink, stopped.clone())?);
+        gone = Some(sink_gone);
+    }
     let http = store::http::serve(listener, Arc::clone(&service), ended(stopped));
     tokio::pin!(http);
     service.set_state(State::Ready);
     tracing::info!(%addr, "listening on {addr}");
     started(addr);
+    let notifier = Notifier::from_environment();
+    notifier.ready(addr);
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = signals.next() => {
-            tracing::info!(signal = name, "stopping: reading no more, writing what is in memory");
+        name = until_stopped(&mut signals, &mut reloader, &notifier, (store, &service)) => {
+            tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
         served = &mut http => {
@@ -215,39 +301,65 @@ async fn live(
             served.map_err(fail("the HTTP service failed"))?;
             Some("the HTTP service ended by itself")
         }
-        _ = agent_ended.changed() => Some("reading pod logs ended by itself"),
+        () = sink_gone(&mut gone) => Some("reading pod logs ended by itself"),
+        never = notifier.watch(alive) => match never {},
     };
+    notifier.stopping();
     let _ = stop.send(true);
     let closing = async {
         if http_runs {
-            tokio::join!(&mut http, close(store, agent_ended)).1
+            tokio::join!(&mut http, close(store, &mut gone)).1
         } else {
-            close(store, agent_ended).await
+            close(store, &mut gone).await
         }
     };
     let closed = tokio::select! {
         closed = closing => closed,
-        _ = signals.next() => exit_now(),
+        _ = signals.stop() => exit_now(),
         () = tokio::time::sleep(STOP_MAX) => Err(Failure::failed("stopping took too long")
             .with_hint("nothing is lost: what was not written is read again from the pod logs")),
     };
     closed?;
-    // The sink is gone, so the thread is at its very end.
-    match (agent.join(), early) {
-        (Ok(Err(e)), _) => Err(Failure::caused("reading pod logs failed", &e)),
-        (Err(_), _) => Err(Failure::failed("reading pod logs ended in a panic")),
-        (Ok(Ok(())), Some(why)) => Err(Failure::failed(why)),
-        (Ok(Ok(())), None) => {
+    tailing.map_or(Ok(()), Tailing::join)?;
+    match early {
+        Some(why) => Err(Failure::failed(why)),
+        None => {
             tracing::info!("stopped");
             Ok(())
         }
     }
 }
 
+/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
+/// the end.
+async fn until_stopped(
+    signals: &mut Signals,
+    reloader: &mut Reloader,
+    notifier: &Notifier,
+    (store, service): (&Store, &Service),
+) -> &'static str {
+    loop {
+        tokio::select! {
+            asked = signals.next() => if let Asked::Stop(name) = asked {
+                return name;
+            },
+            () = reloader.changed() => {}
+        }
+        notifier.reloading();
+        if let Some(config) = reloader.reload() {
+            crate::logging::set_level(config.log_level);
+            store.tune(tuning(config));
+            service.set_limits(http_limits(config));
+        }
+        notifier.reloaded();
+    }
+}
+
 /// Waits until the agent offers nothing more, then writes what the store holds.
-async fn close(store: &Store, mut agent_ended: watch::Receiver<()>) -> Result<(), Failure> {
-    // The only news is the end: the sender is dropped with the agent's sink.
-    let _ = agent_ended.changed().await;
+async fn close(store: &Store, gone: &mut Option<watch::Receiver<()>>) -> Result<(), Failure> {
+    if gone.is_some() {
+        sink_gone(gone).await;
+    }
     let store = store.clone();
     let closed = tokio::task::spawn_blocking(move || store.close()).await;
     let failed = |e: &dyn std::error::Error| {
@@ -266,16 +378,27 @@ pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// The HTTP service over a store, not ready yet.
+/// The HTTP service over a store, not ready yet; with the agent's metrics if there is one.
 ///
 /// # Errors
 /// When its threads cannot be started.
 pub(crate) fn service(
     config: &Config,
     store: &Store,
-    stats: &Arc<agent::stats::Stats>,
+    stats: Option<&Arc<agent::stats::Stats>>,
+    reloads: Arc<crate::reload::Stats>,
 ) -> io::Result<Arc<Service>> {
-    let limits = HttpLimits {
+    let mut service = Service::new(store.clone(), http_limits(config))?;
+    service.add_metrics(Box::new(move |out| reloads.write(out)));
+    if let Some(stats) = stats {
+        let stats = Arc::clone(stats);
+        service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
+    }
+    Ok(Arc::new(service))
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits {
         query_timeout: config.query_timeout,
         max_entries_per_query: config.max_entries_limit_per_query,
         max_query_length: config.max_query_length,
@@ -283,14 +406,14 @@ pub(crate) fn service(
         fold_categorized_labels: config.fold_categorized_labels,
         push: config.push.clone(),
         ..HttpLimits::default()
-    };
-    let mut service = Service::new(store.clone(), limits)?;
-    let stats = Arc::clone(stats);
-    service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
-    Ok(Arc::new(service))
+    }
 }
 
-fn agent_config(config: &Config, stats: Arc<agent::stats::Stats>) -> agent::config::Config {
+/// The agent's part of a configuration.
+pub(crate) fn agent_config(
+    config: &Config,
+    stats: Arc<agent::stats::Stats>,
+) -> agent::config::Config {
     use agent::config::ReaderChoice;
     agent::config::Config {
         pods_dir: config.pods_dir.clone(),

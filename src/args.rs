@@ -16,7 +16,7 @@ pub(crate) enum Request {
 }
 
 /// A command with its flags and operands, unchecked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Raw {
     /// From the table.
     pub(crate) command: &'static Command,
@@ -97,6 +97,16 @@ const LISTEN: &Flag = &flag(
     "ADDR",
     "HTTP address; port 0 picks a free one [127.0.0.1:3100]",
 );
+const AGENT_LISTEN: &Flag = &flag(
+    "listen",
+    "ADDR",
+    "HTTP address of /ready and /metrics [127.0.0.1:3101]",
+);
+const PUSH_URL: &Flag = &flag(
+    "push-url",
+    "URL",
+    "server to push to, such as http://loki:3100 [the file's client]",
+);
 const LABEL: &Flag = &flag("label", "K=V", "label for every stream; may be repeated");
 const NODE_NAME: &Flag = &flag(
     "node-name",
@@ -150,7 +160,7 @@ const FORWARD: &Flag = &Flag {
 const FOLLOW: &Flag = &Flag {
     name: "follow",
     value: None,
-    help: "go on with new entries (not in this version yet)",
+    help: "show the newest entries, oldest first, and go on with new ones until Ctrl-C",
 };
 const DEMO_LISTEN: &Flag = &flag(
     "listen",
@@ -183,8 +193,35 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         ready: true,
     },
-    later("agent", "tail and forward only (not in this version yet)"),
-    later("store", "store and query only (not in this version yet)"),
+    Command {
+        name: "agent",
+        operands: "",
+        operands_max: 0,
+        summary: "tail and push to a server only",
+        about: "Tails the node's pod logs and pushes them to a Loki, a drupelet, or anything that takes Loki's push requests, \
+                until SIGTERM. Lines leave the log file's keeping only when the server has acknowledged them.",
+        flags: &[
+            CONFIG,
+            PODS_DIR,
+            DATA_DIR,
+            PUSH_URL,
+            AGENT_LISTEN,
+            LABEL,
+            NODE_NAME,
+            READER,
+            LOG_LEVEL,
+        ],
+        ready: true,
+    },
+    Command {
+        name: "store",
+        operands: "",
+        operands_max: 0,
+        summary: "store and query only",
+        about: "Keeps what others send and answers Loki queries over HTTP until SIGTERM; tails nothing.",
+        flags: &[CONFIG, DATA_DIR, LISTEN, LOG_LEVEL],
+        ready: true,
+    },
     Command {
         name: "query",
         operands: "['LOGQL']",
@@ -226,7 +263,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         summary: "validate the configuration and print it",
         about: "Validates the configuration and prints the effective one as YAML, with the defaults as comments.",
         flags: &[
-            CONFIG, PODS_DIR, DATA_DIR, LISTEN, LABEL, NODE_NAME, READER, LOG_LEVEL,
+            CONFIG, PODS_DIR, DATA_DIR, PUSH_URL, LISTEN, LABEL, NODE_NAME, READER, LOG_LEVEL,
         ],
         ready: true,
     },
@@ -474,8 +511,12 @@ mod tests {
             "unknown command `qeury`|did you mean `drupelet query`?",
         );
         check(
-            &["agent", "--push-url", "x"],
-            "`drupelet agent` is not in this version yet|`drupelet --help` lists what is",
+            &["agent", "--push-url", "http://x"],
+            r#"agent [("push-url", "http://x")] []"#,
+        );
+        check(
+            &["stats", "{}"],
+            "`drupelet stats` is not in this version yet|`drupelet --help` lists what is",
         );
         check(
             &["--pods-dir", "x"],

@@ -18,6 +18,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:3100";
 const TIMEOUT: Duration = Duration::from_secs(75);
 /// What every data directory has (docs/FORMAT.md).
 const LOCK_FILE: &str = "lock";
+/// Longest note in a lock file that is read, bytes.
+const NOTE_BYTES_MAX: u64 = 4096;
 /// An error body beyond this is not ours and is cut.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -59,10 +61,7 @@ impl Target {
                 server: Some(server),
             }),
             Err(store::api::OpenError::InUse { dir, holder }) => {
-                let addr = holder
-                    .split_whitespace()
-                    .find_map(|w| w.strip_prefix("addr="));
-                let addr = addr.ok_or_else(|| {
+                let addr = address(&holder).ok_or_else(|| {
                     Failure::failed(format!(
                         "data directory `{}` is in use by {holder}, which gives no address to ask",
                         dir.display()
@@ -75,18 +74,35 @@ impl Target {
         }
     }
 
+    /// Whether it is a data directory that no process writes to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The body of a successful answer.
     ///
     /// # Errors
     /// No answer, or the server's own error text.
     pub(crate) fn get(&self, path_and_query: &str) -> Result<Vec<u8>, Failure> {
+        self.ask(path_and_query).map_err(|e| e.failure)
+    }
+
+    /// The same, telling failures that may pass from those that will not.
+    ///
+    /// # Errors
+    /// No answer, or the server's own error text.
+    pub(crate) fn ask(&self, path_and_query: &str) -> Result<Vec<u8>, Unanswered> {
         let answer = http_client::get(&self.url, path_and_query, TIMEOUT).map_err(|e| {
             let failure = Failure::caused(format!("cannot ask {}", self.url), &e);
-            match (&e, &self.server) {
+            let failure = match (&e, &self.server) {
                 (http_client::Error::Connect { .. }, None) => failure.with_hint(
                     "is drupelet running there? `--url` asks another server, `--data-dir` a store without one",
                 ),
                 _ => failure,
+            };
+            Unanswered {
+                passing: !matches!(e, http_client::Error::Url { .. }),
+                failure,
             }
         })?;
         if answer.status == 200 {
@@ -94,11 +110,54 @@ impl Target {
         }
         let cut = &answer.body[..answer.body.len().min(ERROR_BYTES_MAX)];
         let text = String::from_utf8_lossy(cut);
-        Err(Failure::failed(format!(
-            "{} ({})",
-            text.trim_end(),
-            answer.status
-        )))
+        Err(Unanswered {
+            failure: Failure::failed(format!("{} ({})", text.trim_end(), answer.status)),
+            passing: answer.status == 429 || answer.status >= 500,
+        })
+    }
+}
+
+/// The metrics of the drupelet that has a data directory, or in words why there are none. The lock is not tried: that
+/// could keep a drupelet from starting.
+pub(crate) fn metrics_of(dir: &Path) -> Result<String, String> {
+    let note = disk::atomic::read(
+        &disk::real::RealDisk::new(),
+        &dir.join(LOCK_FILE),
+        NOTE_BYTES_MAX,
+    );
+    let note = String::from_utf8_lossy(&note.unwrap_or_default()).into_owned();
+    let addr =
+        address(&note).ok_or("no drupelet has run on this data directory, nothing to ask")?;
+    let target = Target::from_url(&format!("http://{}", reachable(addr)));
+    match target.get("/metrics") {
+        Ok(metrics) => Ok(String::from_utf8_lossy(&metrics).into_owned()),
+        Err(_) => Err(format!(
+            "no drupelet answers on {addr}, where the last one on this data directory was"
+        )),
+    }
+}
+
+/// The address in a lock file's note.
+fn address(note: &str) -> Option<&str> {
+    note.split_whitespace()
+        .find_map(|w| w.strip_prefix("addr="))
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    /// For the user.
+    pub(crate) failure: Failure,
+    /// The same question may be answered later.
+    pub(crate) passing: bool,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Unanswered {
+        Unanswered {
+            failure,
+            passing: false,
+        }
     }
 }
 

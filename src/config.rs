@@ -9,7 +9,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::ship::Client;
+use agent::ship::endpoint::shown;
+
 use crate::args::Raw;
+use crate::clients;
 use crate::report::{Failure, nearest};
 use crate::time::{parse_duration, show_duration};
 use crate::yaml::{self, Node, Value, scalar};
@@ -40,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) node_name: String,
     /// Labels of every stream.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where to push to.
+    pub(crate) client: Option<Client>,
     /// How logs are read.
     pub(crate) reader: Reader,
     /// Own logs.
@@ -50,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) head_bytes: usize,
     /// Oldest an entry gets before it is written to disk.
     pub(crate) flush_interval: Duration,
+    /// Longest time until a push survives a power cut.
+    pub(crate) push_sync_interval: Duration,
+    /// File for pushes that are not in a segment.
+    pub(crate) push_log_size: usize,
     /// Series a query may give.
     pub(crate) max_query_series: usize,
     /// Entries a query may ask for.
@@ -68,6 +78,14 @@ pub(crate) struct Config {
     pub(crate) push: store::ingest::PushLimits,
 }
 
+/// A key with its values in two configurations, as they would be written in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) path: &'static str,
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
 /// One key of the file.
 struct Key {
     /// Path with dots; the environment's name is the last part.
@@ -79,6 +97,8 @@ struct Key {
 }
 
 const SECTION: &str = "limits_config";
+/// Where the agent alone listens: beside a store on the same node.
+const AGENT_LISTEN: &str = "127.0.0.1:3101";
 /// Larger files are refused: a configuration of a thousand keys has 100 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Loki's limit on label names of a stream is 15; eight are always there.
@@ -162,6 +182,20 @@ const KEYS: &[Key] = &[
         expects: "a duration of at least 1s such as 30m or 1h30m",
         set: |c, v| at_least_1s(v).map(|v| c.flush_interval = v),
         show: |c| show_duration(c.flush_interval),
+    },
+    Key {
+        path: "push_sync_interval",
+        help: "Longest time until an acknowledged push survives a power cut, too; 0s: before it is acknowledged.",
+        expects: "a duration of at most 1h such as 1s or 0s",
+        set: |c, v| at_most_1h(v).map(|v| c.push_sync_interval = v),
+        show: |c| show_duration(c.push_sync_interval),
+    },
+    Key {
+        path: "push_log_size",
+        help: "File for pushes, and lines of containers that ended, that are not in a segment yet.",
+        expects: "a size from 1MiB to 1GiB",
+        set: |c, v| within(size(v)?, 1 << 20, 1 << 30).map(|v| c.push_log_size = v),
+        show: |c| show_size(c.push_log_size),
     },
     Key {
         path: "limits_config.max_query_series",
@@ -251,11 +285,14 @@ impl Config {
             listen: "127.0.0.1:3100".to_owned(),
             node_name: named.unwrap_or_else(host),
             labels: BTreeMap::new(),
+            client: None,
             reader: Reader::Auto,
             log_level: tracing::Level::INFO,
             max_line_size: 256 << 10,
             head_bytes: 4 << 20,
             flush_interval: Duration::from_secs(30 * 60),
+            push_sync_interval: Duration::from_secs(1),
+            push_log_size: 16 << 20,
             max_query_series: 500,
             max_entries_limit_per_query: 5000,
             query_timeout: Duration::from_secs(60),
@@ -273,9 +310,10 @@ impl Config {
     /// Exit code 2: a file that cannot be read or is not YAML, an unknown key, a mistyped value; each with its place.
     pub(crate) fn load(raw: &Raw, env: Env<'_>) -> Result<Config, Failure> {
         let mut config = Config::defaults(env);
-        let file = raw.get("config").map(str::to_owned);
-        let file = file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()));
-        if let Some(file) = file {
+        if raw.command.name == "agent" {
+            AGENT_LISTEN.clone_into(&mut config.listen);
+        }
+        if let Some(file) = Config::file_of(raw, env) {
             let text = read_file(Path::new(&file))?;
             config.apply_file(&file, &text, env)?;
         }
@@ -288,6 +326,33 @@ impl Config {
             )));
         }
         Ok(config)
+    }
+
+    /// The file of an invocation, if it has one.
+    pub(crate) fn file_of(raw: &Raw, env: Env<'_>) -> Option<String> {
+        let file = raw.get("config").map(str::to_owned);
+        file.or_else(|| env("DRUPELET_CONFIG").filter(|v| !v.is_empty()))
+    }
+
+    /// The keys whose values differ in another configuration.
+    pub(crate) fn differences(&self, new: &Config) -> Vec<Difference> {
+        let labels = |config: &Config| format!("{:?}", config.labels);
+        let keys = keys().map(|key| (key.path, (key.show)(self), (key.show)(new)));
+        let mut found: Vec<Difference> = keys
+            .chain([("labels", labels(self), labels(new))])
+            .filter(|(_, old, new)| old != new)
+            .map(|(path, old, new)| Difference { path, old, new })
+            .collect();
+        if self.client != new.client {
+            // The URLs may be the same: secrets are shown nowhere.
+            let url = |c: &Config| c.client.as_ref().map_or(String::new(), |c| shown(&c.url));
+            found.push(Difference {
+                path: "clients",
+                old: url(self),
+                new: url(new),
+            });
+        }
+        found
     }
 
     /// The demo's: only its own flags count, everything is below `root`.
@@ -329,6 +394,9 @@ impl Config {
             };
             (key.set)(self, &value).ok_or_else(|| mistyped(&name, &value, key.expects))?;
         }
+        if let Some(url) = env("DRUPELET_PUSH_URL").filter(|v| !v.is_empty()) {
+            self.push_url("DRUPELET_PUSH_URL", &url)?;
+        }
         let Some(labels) = env("DRUPELET_LABELS").filter(|v| !v.is_empty()) else {
             return Ok(());
         };
@@ -345,12 +413,26 @@ impl Config {
                 self.label_pair(&shown, value)?;
                 continue;
             }
+            if *flag == "push-url" {
+                self.push_url(&shown, value)?;
+                continue;
+            }
             let path = flag.replace('-', "_");
             // Flags that are no key (`--config`, `--since`) belong to the command.
             if let Some(key) = keys().find(|k| k.path == path) {
                 (key.set)(self, value).ok_or_else(|| mistyped(&shown, value, key.expects))?;
             }
         }
+        Ok(())
+    }
+
+    /// Another URL, for the client of the file if it has one.
+    fn push_url(&mut self, origin: &str, url: &str) -> Result<(), Failure> {
+        let mut client = self.client.take().unwrap_or_else(|| Client::new(url));
+        url.clone_into(&mut client.url);
+        let checked = client.endpoint();
+        checked.map_err(|e| Failure::usage(format!("`{origin}`: {e}")))?;
+        self.client = Some(client);
         Ok(())
     }
 
@@ -374,6 +456,7 @@ impl Config {
             let name = key.path.rsplit('.').next().unwrap_or(key.path);
             if key.path.contains('.') && !in_section {
                 out.push_str(&self.labels_yaml());
+                out.push_str(&clients::to_yaml(self.client.as_ref()));
                 out.push_str(&format!("\n{SECTION}:\n"));
                 in_section = true;
             }
@@ -436,6 +519,11 @@ impl FileReader<'_> {
                 self.section("limits_config.", value)?;
             } else if path == "labels" {
                 self.labels(value)?;
+            } else if path == "clients" || path == "client" {
+                let at = |line, message| self.at(line, message);
+                let text = |path: &str, expects: &str, node: &Node| self.text(path, expects, node);
+                let client = clients::read(value, &at, &text)?;
+                self.config.client = client;
             } else if let Some(key) = keys().find(|k| k.path == path) {
                 self.key(key, value)?;
             } else {
@@ -508,7 +596,7 @@ impl FileReader<'_> {
 
     fn unknown(&self, prefix: &str, name: &str, line: usize) -> Failure {
         let failure = self.at(line, format!("unknown key `{prefix}{name}`"));
-        let tops = keys().map(|k| k.path).chain([SECTION, "labels"]);
+        let tops = keys().map(|k| k.path).chain([SECTION, "labels", "clients"]);
         let siblings = tops.clone().filter_map(|p| p.strip_prefix(prefix));
         let near = nearest(name, siblings.filter(|p| !p.contains('.')));
         // A known key at the wrong place is named with its whole path.
@@ -661,8 +749,12 @@ fn at_least_1s(value: &str) -> Option<Duration> {
     parse_duration(value).filter(|d| *d >= Duration::from_secs(1))
 }
 
+fn at_most_1h(value: &str) -> Option<Duration> {
+    parse_duration(value).filter(|d| *d <= Duration::from_secs(3600))
+}
+
 /// Bytes with a unit; KB and KiB are both 1,024, as in Loki.
-fn size(value: &str) -> Option<usize> {
+pub(crate) fn size(value: &str) -> Option<usize> {
     let end = value
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(value.len());
@@ -677,7 +769,8 @@ fn size(value: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
-fn show_size(bytes: usize) -> String {
+/// Bytes in the largest unit that leaves no rest.
+pub(crate) fn show_size(bytes: usize) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let exact = units
         .iter()

@@ -70,6 +70,10 @@ fn bad_files_name_line_and_key() {
         "c.yaml:2: `flush_interval` is `30`, expected a duration of at least 1s such as 30m or 1h30m|",
     );
     check_error(
+        "push_sync_interval: 2h\n",
+        "c.yaml:1: `push_sync_interval` is `2h`, expected a duration of at most 1h such as 1s or 0s|",
+    );
+    check_error(
         "head_bytes: lots\n",
         "c.yaml:1: `head_bytes` is `lots`, expected a size from 1MiB to 1GiB|",
     );
@@ -193,4 +197,11 @@ fn printed_configuration_reads_back() {
         assert_eq!(again, config, "{printed}");
         assert_eq!(again.to_yaml(&env), printed);
     }
+}
+
+#[test]
+fn keys_that_a_reload_changes_exist() {
+    let known = |path: &str| KEYS.iter().any(|key| key.path == path);
+    let unknown: Vec<_> = crate::reload::LIVE.iter().filter(|p| !known(p)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use agent::sink::{Refused, Sink};
 use store::api::{AppendError, Store};
 use tokio::sync::watch;
-use wire::Batch;
+use wire::{Batch, Secure};
 
 /// Hands batches to the store.
 pub(crate) struct LocalSink {
@@ -36,6 +36,13 @@ impl Sink for LocalSink {
             AppendError::Unavailable(why) => Refused::Unavailable(why),
             AppendError::Invalid(why) => Refused::Invalid(why),
         })
+    }
+
+    fn secure(&mut self, sources: &[Secure<'_>]) {
+        // Fails only while the store is closing: it flushes then.
+        if let Err(error) = self.store.secure(sources) {
+            tracing::debug!(%error, "sources that ended are not secured");
+        }
     }
 
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + '_>> {

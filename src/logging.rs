@@ -5,23 +5,40 @@
 //! ```
 
 use std::fmt::{self, Write as _};
+use std::sync::OnceLock;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 
 use crate::time;
 
+/// Changes the level later.
+static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// Sends events up to `level` to stderr. Called once; a second call changes nothing.
 pub(crate) fn init(level: Level) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .event_format(Logfmt)
-        .finish();
-    let _ = tracing::subscriber::set_global_default(subscriber);
+        .event_format(Logfmt);
+    let subscriber = Registry::default().with(filter).with(lines);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Sends events up to another `level` from now on.
+pub(crate) fn set_level(level: Level) {
+    if let Some(filter) = FILTER.get() {
+        // Only fails when the subscriber is gone, and that lives as long as the process.
+        let _ = filter.reload(LevelFilter::from_level(level));
+    }
 }
 
 struct Logfmt;

@@ -3,18 +3,23 @@
 mod appliance;
 mod args;
 mod ask;
+mod clients;
 mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod forwarder;
 mod http_client;
 mod local_server;
 mod local_sink;
 mod logging;
 mod malloc;
 mod metrics;
+mod notify;
+mod reload;
 mod report;
 mod signals;
+mod status_server;
 mod time;
 mod yaml;
 

@@ -79,6 +79,14 @@ impl Failure {
         self.hint.as_deref()
     }
 
+    /// Prints a failure that the command goes on after, in one line.
+    pub(crate) fn warn(&self, err: &mut dyn Write) {
+        let causes = self.causes.iter().map(|c| format!(": {c}"));
+        let text = format!("warning: {}{}\n", self.message, causes.collect::<String>());
+        // Nobody is left to tell when stderr is closed.
+        let _ = err.write_all(sanitise(&text, Newlines::Keep).as_bytes());
+    }
+
     /// Prints to `err` and gives the exit code.
     pub(crate) fn report(&self, err: &mut dyn Write) -> ExitCode {
         let mut text = format!("error: {}\n", self.message);

@@ -1,17 +1,28 @@
-//! SIGTERM and SIGINT as a future, and the token that tells everything to stop.
+//! SIGTERM, SIGINT and SIGHUP as a future.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The two signals that end the process. While this exists neither kills it by itself.
+/// The signals that end the process, and the one that has it read its configuration again. While this exists none of
+/// them kills it by itself.
 pub(crate) struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The end; the signal's name.
+    Stop(&'static str),
+    /// A reload.
+    Reload,
 }
 
 impl Signals {
-    /// Takes both signals over. Needs a runtime.
+    /// Takes the signals over. Needs a runtime.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
@@ -19,11 +30,21 @@ impl Signals {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Completes at the next one with its name.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Completes at the next one.
+    pub(crate) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hup.recv() => Asked::Reload,
+            _ = self.term.recv() => Asked::Stop("SIGTERM"),
+            _ = self.int.recv() => Asked::Stop("SIGINT"),
+        }
+    }
+
+    /// Completes at the next one that asks for the end, with its name.
+    pub(crate) async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",

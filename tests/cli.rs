@@ -58,14 +58,8 @@ fn wrong_usage_is_told_with_exit_code_2() {
         2,
         &["`--from` is `tomorrow`"],
     );
-    for later in ["agent", "store", "stats"] {
-        check(&done(&[later]), 2, &["not in this version yet"]);
-    }
-    for flag in [
-        &["query", "--follow"][..],
-        &["query", "--pods-dir", "/x"],
-        &["segments", "export"],
-    ] {
+    check(&done(&["stats"]), 2, &["not in this version yet"]);
+    for flag in [&["query", "--pods-dir", "/x"][..], &["segments", "export"]] {
         check(&done(flag), 2, &["not in this version yet"]);
     }
 }
@@ -75,7 +69,7 @@ fn every_command_has_help() {
     let overview = done(&["--help"]);
     assert_eq!(overview.code, 0);
     let commands = [
-        "run", "query", "labels", "series", "check", "doctor", "segments", "demo",
+        "run", "agent", "store", "query", "labels", "series", "check", "doctor", "segments", "demo",
     ];
     for command in commands {
         assert!(
@@ -316,6 +310,95 @@ fn from_a_pod_log_to_an_answer() {
         ],
     );
     assert_eq!(closed.stdout, "first line\nsecond line\n", "{closed:#?}");
+}
+
+#[test]
+fn p7_what_a_pod_log_lost_is_counted_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let pods = pods(dir.path());
+    let log = "shop_cart-0_00000000-0000-4000-8000-000000000009/cart/0.log";
+    let long = "x".repeat(2000);
+    let mut text =
+        format!("2026-11-20T09:00:00Z stdout F {long}\n2026-11-20T09:00:01Z stdout F {long}\n");
+    text.push_str(&format!("{}\n", "\0".repeat(100)));
+    text.push_str("2026-11-20T09:00:02Z stdout F last\n");
+    write(&pods, log, &text);
+    let data = dir.path().join("data");
+    let config = write(dir.path(), "drupelet.yaml", "max_line_size: 1KiB\n");
+    let (pods, data) = (pods.to_str().unwrap(), data.to_str().unwrap());
+    let config = config.to_str().unwrap();
+    let before = done(&["doctor", "--pods-dir", pods, "--data-dir", data]);
+    assert!(before.stdout.contains("nothing to ask"), "{before:#?}");
+    let args = [
+        "run",
+        "--config",
+        config,
+        "--pods-dir",
+        pods,
+        "--data-dir",
+        data,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let running = Running::start(&args, "listening on ");
+    let count = r#"count_over_time({container="cart"}[1000d])"#;
+    eventually("three lines", || {
+        let counted = done(&["query", count, "--data-dir", data, "--output", "raw"]);
+        (counted.stdout == "3\n").then_some(())
+    });
+    let metrics = get(&running.addr, "/metrics").1;
+    let doctor = done(&["doctor", "--pods-dir", pods, "--data-dir", data]);
+    for (metric, words) in [
+        (
+            "drupelet_agent_truncated_lines_total 2",
+            "2 lines cut to max_line_size",
+        ),
+        ("drupelet_agent_damaged_total 1", "1 runs of NUL bytes"),
+    ] {
+        assert!(metrics.contains(&format!("\n{metric}\n")), "{metrics}");
+        assert!(doctor.stdout.contains(words), "{doctor:#?}");
+    }
+}
+
+#[test]
+fn the_store_alone_answers_and_tails_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pods, data) = (pods(dir.path()), dir.path().join("data"));
+    let mut tailed = Running::run(&pods, &data);
+    eventually("three lines", || {
+        let done = query(["--data-dir", data.to_str().unwrap()], &["--output", "raw"]);
+        (done.stdout.lines().count() == 3).then_some(())
+    });
+    tailed.signal("TERM");
+    assert_eq!(tailed.wait(), 0);
+
+    let mut store = Running::store(&data);
+    let url = format!("http://{}", store.addr);
+    assert_eq!(get(&store.addr, "/ready").0, 200);
+    let found = query(["--url", &url], &["--output", "raw"]);
+    assert_eq!(found.stdout.lines().count(), 3, "{found:#?}");
+    let (_, metrics) = get(&store.addr, "/metrics");
+    assert!(metrics.contains("drupelet_store_segments 1"), "{metrics}");
+    assert!(!metrics.contains("drupelet_agent_"), "{metrics}");
+
+    // The directory and the port belong to one process.
+    let second = done(&[
+        "store",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    check(&second, 1, &["in use", &format!("addr={}", store.addr)]);
+    let second = done(&["store", "--data-dir", "/nowhere", "--listen", &store.addr]);
+    check(&second, 1, &["cannot listen on"]);
+    check(
+        &done(&["store", "--pods-dir", "/x"]),
+        2,
+        &["unknown flag `--pods-dir` for `drupelet store`"],
+    );
+    store.signal("INT");
+    assert_eq!(store.wait(), 0);
 }
 
 #[test]

@@ -24,15 +24,16 @@ const STUCK: Duration = Duration::from_secs(20);
 /// Differences that a failure message shows.
 const SHOWN: usize = 12;
 
-struct Writer {
-    world: Arc<Mutex<World>>,
+/// Writes logs in the background.
+pub(crate) struct Writer {
+    pub(crate) world: Arc<Mutex<World>>,
     paused: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
-    fn start(world: World, rate: u64) -> Writer {
+    pub(crate) fn start(world: World, rate: u64) -> Writer {
         let world = Arc::new(Mutex::new(world));
         let paused = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(AtomicBool::new(false));
@@ -64,16 +65,16 @@ impl Writer {
     }
 
     /// Nothing is written when this returns.
-    fn pause(&self) -> u64 {
+    pub(crate) fn pause(&self) -> u64 {
         self.paused.store(true, Ordering::Relaxed);
         self.world.lock().expect("world").complete()
     }
 
-    fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.paused.store(false, Ordering::Relaxed);
     }
 
-    fn end(self) -> World {
+    pub(crate) fn end(self) -> World {
         self.ended.store(true, Ordering::Relaxed);
         self.thread.join().expect("writer");
         let mutex = Arc::into_inner(self.world).expect("the thread has ended");
@@ -125,7 +126,7 @@ fn selector() -> String {
 }
 
 /// Waits until exactly `wanted` lines are found; shows what is lost or repeated when that does not come about.
-fn wait_count(appliance: &mut Appliance, wanted: u64, world: &World) {
+pub(crate) fn wait_count(appliance: &mut Appliance, wanted: u64, world: &World) {
     let mut last = 0;
     let mut changed = Instant::now();
     loop {
@@ -208,7 +209,7 @@ fn scenario(dir: &Path, runtime: Runtime, containers: usize, kills: u64, seed: u
 }
 
 /// Every stream line by line.
-fn compare(appliance: &mut Appliance, world: &World) {
+pub(crate) fn compare(appliance: &mut Appliance, world: &World) {
     for (container, stream, truth) in world.truth() {
         let selector = format!(
             "{{namespace=\"{NAMESPACE}\", container=\"{container}\", stream=\"{stream}\"}}"
@@ -226,7 +227,7 @@ fn compare(appliance: &mut Appliance, world: &World) {
 }
 
 /// What is lost, repeated, changed or out of order; `None` if nothing is.
-fn difference(truth: &[Line], found: &[Found]) -> Option<String> {
+pub(crate) fn difference(truth: &[Line], found: &[Found]) -> Option<String> {
     let same = |(t, f): (&Line, &Found)| t.ts == f.ts && t.text == f.line;
     if truth.len() == found.len() && truth.iter().zip(found).all(same) {
         return None;

@@ -2,8 +2,15 @@
 
 mod cli;
 mod cost;
+mod follow;
 mod kill9;
+mod kill9_push;
 mod kubelet;
+mod loki;
+mod packaging;
+mod push;
+mod reload;
+mod service;
 mod support;
 mod tidy;
 mod util;

@@ -112,6 +112,13 @@ impl Running {
         Running::start(&args, "listening on ")
     }
 
+    /// `drupelet store` on a directory and a free port.
+    pub(crate) fn store(data: &Path) -> Running {
+        let data = data.to_str().unwrap();
+        let args = ["store", "--data-dir", data, "--listen", "127.0.0.1:0"];
+        Running::start(&args, "listening on ")
+    }
+
     /// The next line with this text; panics with what came instead.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;

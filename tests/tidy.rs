@@ -19,7 +19,7 @@ const MUST_NOT: &[(&str, &[&str])] = &[
         &["serde", "tokio", "hyper", "rustix", "libc", "tracing"],
     ),
     ("wire", &["tokio", "hyper", "rustix", "libc"]),
-    ("agent", &["rusqlite", "zstd", "hyper"]),
+    ("agent", &["rusqlite", "zstd"]),
 ];
 const UNSAFE_ALLOWED: &[&str] = &["agent/src/tail/uring.rs", "src/malloc.rs"];
 const FILE_LINES_MAX: usize = 1000;

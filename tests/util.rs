@@ -76,7 +76,7 @@ pub(crate) fn binary() -> std::ffi::OsString {
     std::env::var_os("DRUPELET_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_drupelet").into())
 }
 
-/// A running `drupelet run`.
+/// A running `drupelet run`, `agent` or `store`.
 #[derive(Debug)]
 pub(crate) struct Appliance {
     child: Child,
@@ -88,14 +88,34 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// Starts the binary on a free port; does not wait for anything.
     pub(crate) fn start(pods: &Path, data: &Path, config: &Path) -> Appliance {
-        let mut child = Command::new(binary())
-            .arg("run")
-            .args(["--listen", "127.0.0.1:0", "--config"])
-            .arg(config)
+        let mut command = Command::new(binary());
+        command
+            .args(["run", "--listen", "127.0.0.1:0", "--config"])
+            .arg(config);
+        command
             .arg("--pods-dir")
             .arg(pods)
             .arg("--data-dir")
-            .arg(data)
+            .arg(data);
+        Appliance::spawn(&mut command)
+    }
+
+    /// Starts the agent alone, with the server of the configuration.
+    pub(crate) fn start_agent(pods: &Path, data: &Path, config: &Path) -> Appliance {
+        let mut command = Command::new(binary());
+        command
+            .args(["agent", "--listen", "127.0.0.1:0", "--config"])
+            .arg(config);
+        command
+            .arg("--pods-dir")
+            .arg(pods)
+            .arg("--data-dir")
+            .arg(data);
+        Appliance::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Appliance {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::labels;
+use crate::pulse::Pulse;
 use crate::stats::Stats;
 pub use crate::tail::probe::ReaderChoice;
 
@@ -86,6 +87,8 @@ pub struct Config {
     pub timing: Timing,
     /// Counters, shared with whoever shows them.
     pub stats: Arc<Stats>,
+    /// Signs of life, for a watchdog.
+    pub pulse: Arc<Pulse>,
     /// Finds the level that a line shows. Default [`logql::level::detect_in_line`].
     pub detect: fn(&[u8]) -> &'static str,
     /// Faults to inject.
@@ -106,6 +109,7 @@ impl Default for Config {
             max_deleted_bytes: 256 * 1024 * 1024,
             timing: Timing::default(),
             stats: Arc::new(Stats::default()),
+            pulse: Arc::new(Pulse::default()),
             detect: logql::level::detect_in_line,
             faults: Arc::new(Faults::default()),
         }

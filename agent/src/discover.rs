@@ -20,7 +20,8 @@ use std::time::Instant;
 use inotify::{EventMask, WatchDescriptor};
 
 use crate::config::Config;
-use crate::files::{self, Found};
+use crate::ending::Ending;
+use crate::files::{self, Found, Rank};
 use crate::instance::{Env, Instance, Need, Source};
 use crate::labels::{InstanceLabels, PodName, is_container_name};
 use crate::position;
@@ -111,6 +112,7 @@ pub(crate) struct World {
     /// Descriptors that may still be opened ahead of reading.
     may_open: usize,
     pub(crate) next_rescan: Instant,
+    pub(crate) ending: Ending,
     events: Vec<u8>,
     nag_root: Nag,
     nag_watch: Nag,
@@ -151,6 +153,7 @@ impl World {
             next_id: 0,
             may_open: config_open,
             next_rescan: now,
+            ending: Ending::default(),
             events: vec![0; EVENT_BYTES],
             nag_root: Nag::default(),
             nag_watch: Nag::default(),
@@ -425,8 +428,13 @@ impl World {
             let Some(instance) = &mut self.instances[iid] else {
                 continue;
             };
-            instance.over = n + 1 < all.len();
-            if !seen.contains(&iid) {
+            let over = n + 1 < all.len();
+            let gone = !seen.contains(&iid);
+            if gone || (over && !instance.over) {
+                self.ending.list(iid, instance);
+            }
+            instance.over = over;
+            if gone {
                 instance.vanish(&self.config.stats, now + self.config.timing.rescan);
             }
             self.settle(iid, now);
@@ -472,6 +480,9 @@ impl World {
         let instance = self.instances[iid].as_mut().expect("found or made above");
         instance.gone = false;
         instance.reconcile(found, &mut env);
+        if instance.told.is_young() {
+            self.ending.list(iid, instance);
+        }
         iid
     }
 
@@ -529,6 +540,7 @@ impl World {
         let now = Instant::now();
         for iid in instances {
             if let Some(i) = &mut self.instances[iid] {
+                self.ending.list(iid, i);
                 i.vanish(&self.config.stats, now + self.config.timing.rescan);
                 self.settle(iid, now);
             }
@@ -591,6 +603,7 @@ impl World {
         let Some(instance) = self.instances[iid].take() else {
             return;
         };
+        self.ending.forget(&instance);
         let mut position = Vec::new();
         instance.encode_position(&mut position);
         let orphan = Orphan {
@@ -753,6 +766,9 @@ impl World {
                 file.mark();
             }
             file.closed = mask.contains(EventMask::CLOSE_WRITE);
+            if file.closed && file.rank == Rank::Live {
+                self.ending.list(iid, instance);
+            }
             self.settle(iid, now);
             return;
         }

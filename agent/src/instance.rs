@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::config::{StartAt, Timing};
+use crate::ending::Told;
 use crate::files::{self, Found, Gz, Identity, Rank};
 use crate::frame::{Chains, Cursor, Framer, Long};
 use crate::labels::{InstanceLabels, PodName};
@@ -208,6 +209,8 @@ pub(crate) struct Instance {
     pub(crate) moved: bool,
     /// The open lines cannot go on: emit them with the next batch.
     pub(crate) break_chains: bool,
+    /// What the sink was told of its end.
+    pub(crate) told: Told,
 }
 
 impl Instance {
@@ -241,7 +244,19 @@ impl Instance {
             queued: false,
             moved: false,
             break_chains: false,
+            told: Told::default(),
         }
+    }
+
+    /// Whether nothing is left to read now.
+    pub(crate) fn is_read(&self) -> bool {
+        !self.queued && self.files.iter().all(|f| !f.dirty)
+    }
+
+    /// Whether nothing more is expected.
+    pub(crate) fn has_ended(&self) -> bool {
+        let closed = |f: &LogFile| f.rank == Rank::Live && (f.closed || f.complete);
+        self.gone || self.over || self.files.last().is_some_and(closed)
     }
 
     /// The file to read next.
@@ -404,6 +419,9 @@ impl Instance {
     ) {
         let cursor = Cursor::new(env.id(), offsets);
         let mut log = LogFile::new(found, print, cursor, env.now);
+        if log.rank == Rank::Live && !log.settled {
+            self.told.found_young(env.now);
+        }
         log.complete = complete;
         log.dirty = !complete || (!found.gz && found.size > log.cursor.read_at);
         // Open at once: a short-lived pod's directory may be gone before its turn to be read.

@@ -124,6 +124,12 @@ impl InstanceLabels {
         })
     }
 
+    /// What the metadata of every line has, and of no other instance's lines in the same streams.
+    pub(crate) fn identity(&self) -> LabelSet {
+        LabelSet::from_pairs([("pod_uid", &self.uid), ("restart", &self.restart)])
+            .expect("names are constant, parts are bounded by file name limits")
+    }
+
     /// Whether lines must be looked at for their level.
     pub(crate) fn wants_level(&self) -> bool {
         self.fixed_level.is_none()

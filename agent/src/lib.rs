@@ -1,4 +1,4 @@
-//! Tails pod logs and hands batches to a [`Sink`](sink::Sink).
+//! Tails pod logs and hands batches to a [`Sink`](sink::Sink); one that pushes to Loki is here ([`ship`]).
 //!
 //! ```text
 //! discover, watch -> instance (files, order, positions) -> tail (reads) -> frame (lines) -> Batch -> Sink
@@ -7,14 +7,18 @@
 //! Architecture invariant: never the store, SQLite or zstd; a position moves only when its sink says durable.
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 pub mod config;
 mod discover;
+mod ending;
 mod files;
 mod frame;
 mod instance;
 mod labels;
 mod position;
+pub mod pulse;
 mod run;
+pub mod ship;
 pub mod sink;
 pub mod stats;
 pub mod tail;

@@ -85,7 +85,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<FilePosition>, PositionError> {
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut n: u64) {
+/// Appends a number.
+pub(crate) fn varint(out: &mut Vec<u8>, mut n: u64) {
     while n > 0x7f {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -93,7 +94,8 @@ fn varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
-fn take_varint(rest: &mut &[u8]) -> Result<u64, PositionError> {
+/// Takes a number.
+pub(crate) fn take_varint(rest: &mut &[u8]) -> Result<u64, PositionError> {
     let mut n = 0u64;
     for shift in (0..64).step_by(7) {
         let (&b, tail) = rest.split_first().ok_or(PositionError::Malformed)?;

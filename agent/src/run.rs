@@ -13,6 +13,7 @@ use wire::{Batch, Entry, LabelSet, SourcePosition};
 
 use crate::config::{Config, ConfigError};
 use crate::discover::World;
+use crate::ending;
 use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
 use crate::instance::{Instance, LogFile, Need, Source};
@@ -149,6 +150,7 @@ impl<S: Sink> Agent<S> {
     async fn run(mut self, mut shutdown: Shutdown<'_>) {
         loop {
             let woken = Instant::now();
+            self.config.pulse.turn();
             self.world.drain_events(woken);
             if woken >= self.world.next_rescan {
                 self.world.rescan(woken);
@@ -158,8 +160,14 @@ impl<S: Sink> Agent<S> {
             self.world.tick(woken);
             if self.forget_expired(woken, shutdown.as_mut()).await == Flow::Stop
                 || self.passes(woken, shutdown.as_mut()).await == Flow::Stop
-                || self.wait(woken, shutdown.as_mut()).await == Flow::Stop
             {
+                return;
+            }
+            let ended = self.world.ending.due(&mut self.world.instances, woken);
+            if !ended.is_empty() {
+                ending::tell(&mut self.sink, &ended, &self.config);
+            }
+            if self.wait(woken, shutdown.as_mut()).await == Flow::Stop {
                 return;
             }
         }
@@ -197,8 +205,8 @@ impl<S: Sink> Agent<S> {
             let look = (timing.quiet / 4).max(timing.coalesce).min(timing.scan);
             until = until.min(Instant::now() + look);
         }
-        if let Some(expiry) = self.world.next_expiry() {
-            until = until.min(expiry);
+        for at in [self.world.next_expiry(), self.world.ending.next()] {
+            until = until.min(at.unwrap_or(until));
         }
         let deadline = sleep_until(TokioInstant::from_std(until));
         match &self.world.watcher {
@@ -206,6 +214,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                     _ = watcher.readable() => {}
                 }
             }
@@ -213,6 +222,7 @@ impl<S: Sink> Agent<S> {
                 tokio::select! {
                     () = shutdown.as_mut() => return Flow::Stop,
                     () = deadline => return Flow::Continue,
+                    () = self.config.pulse.asked() => return Flow::Continue,
                 }
             }
         }
@@ -486,6 +496,7 @@ impl<S: Sink> Agent<S> {
             return Flow::Continue;
         }
         instance.moved = false;
+        instance.told.unsecured |= !self.out.recs.is_empty();
         let key = Rc::clone(&instance.key);
         instance.encode_position(&mut self.position);
         let data = match from {
@@ -631,7 +642,7 @@ async fn offer<S: Sink>(
     batch: &Batch<'_>,
     mut shutdown: Shutdown<'_>,
 ) -> Flow {
-    let stats = world.config.stats.clone();
+    let (stats, pulse) = (world.config.stats.clone(), world.config.pulse.clone());
     loop {
         match sink.offer(batch) {
             Ok(()) => return Flow::Continue,
@@ -644,10 +655,12 @@ async fn offer<S: Sink>(
         }
         let mut room = sink.room();
         loop {
+            pulse.turn();
             tokio::select! {
                 () = &mut room => break,
                 () = shutdown.as_mut() => return Flow::Stop,
                 () = watch(world) => {}
+                () = pulse.asked() => {}
             }
         }
     }

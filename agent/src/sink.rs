@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use wire::Batch;
+use wire::{Batch, Secure};
 
 /// Why a batch was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,11 @@ pub trait Sink {
     /// # Errors
     /// See [`Refused`].
     fn offer(&mut self, batch: &Batch<'_>) -> Result<(), Refused>;
+    /// Sources that ended: what was taken of them is to outlive their files from now on, as far as it depends on them. The
+    /// default is for sinks that read nothing again.
+    fn secure(&mut self, sources: &[Secure<'_>]) {
+        let _ = sources;
+    }
     /// Completes when an offer is worth another try.
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
     /// The positions that are durable together with their entries: where to go on after a start. Key, position.

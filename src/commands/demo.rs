@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use disk::Disk;
 use wire::query::{Answer, Sample};
 
-use crate::appliance;
+use crate::appliance::{self, Parts};
 use crate::args::Raw;
 use crate::ask::Target;
 use crate::config::Config;
 use crate::demo::Node;
 use crate::http_client::encode;
+use crate::reload::Reloader;
 use crate::report::{Failure, Newlines, sanitise};
 use crate::time::{now_ns, rfc3339};
 
@@ -87,7 +88,8 @@ fn in_dir(raw: &Raw, root: &Path) -> Result<(), Failure> {
     let (alive, ended) = channel();
     std::thread::scope(|scope| {
         let presenter_ended = ended;
-        let result = appliance::run(&config, listener, move |addr| {
+        let reloader = Reloader::fixed(&config);
+        let result = appliance::run(&config, Parts::All, listener, reloader, move |addr| {
             let (writer_alive, writer_ended) = channel::<()>();
             scope.spawn(move || keep_writing(&mut node, &writer_ended));
             scope.spawn(move || {

@@ -1,13 +1,16 @@
 //! One subcommand a file, glue only.
 
+mod agent;
 mod check;
 mod demo;
 pub(crate) mod doctor;
+mod follow;
 mod labels;
 mod query;
 mod run;
 mod segments;
 mod series;
+mod store;
 
 use crate::args::Raw;
 use crate::config::Config;
@@ -20,6 +23,8 @@ use crate::report::{Failure, written};
 pub(crate) fn dispatch(raw: &Raw) -> Result<(), Failure> {
     match raw.command.name {
         "run" => run::run(raw),
+        "agent" => agent::run(raw),
+        "store" => store::run(raw),
         "query" => query::run(raw),
         "labels" => labels::run(raw),
         "series" => series::run(raw),

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use wire::query::{Answer, Pairs, Sample, Stream};
 
+use super::follow;
 use crate::args::Raw;
 use crate::ask::{Range, Target};
 use crate::http_client::encode;
@@ -24,11 +25,6 @@ enum Output {
 /// # Errors
 /// Wrong flags, no answer, or the server's error.
 pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
-    if raw.has("follow") {
-        return Err(Failure::usage(
-            "`drupelet query --follow` is not in this version yet",
-        ));
-    }
     if raw.has("pods-dir") {
         return Err(
             Failure::usage("`drupelet query --pods-dir` is not in this version yet").with_hint(
@@ -36,22 +32,39 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
             ),
         );
     }
-    let output = output(raw)?;
-    let path = path(raw)?;
-    let body = Target::from_flags(raw)?.get(&path)?;
-    let answer = wire::query::decode(&body)
-        .map_err(|e| Failure::caused("the server's answer cannot be read", &e))?;
     let stdout = io::stdout();
     let mut printer = Printer {
         safe: stdout.is_terminal(),
         out: io::BufWriter::new(stdout.lock()),
-        output,
+        output: output(raw)?,
     };
+    if raw.has("follow") {
+        return follow::run(raw, limit(raw)?, &mut printer);
+    }
+    let path = path(raw)?;
+    let body = Target::from_flags(raw)?.get(&path)?;
+    let answer = wire::query::decode(&body)
+        .map_err(|e| Failure::caused("the server's answer cannot be read", &e))?;
     let forward = raw.has("forward");
     let printed = printer
         .answer(answer, forward)
-        .and_then(|()| printer.out.flush());
+        .and_then(|()| printer.flush());
     written(printed)
+}
+
+/// The query, or the one for everything.
+pub(super) fn query_of(raw: &Raw) -> &str {
+    raw.operands.first().map_or(EVERYTHING, String::as_str)
+}
+
+fn limit(raw: &Raw) -> Result<&str, Failure> {
+    let limit = raw.get("limit").unwrap_or(DEFAULT_LIMIT);
+    if limit.parse::<u32>().map_or(true, |n| n == 0) {
+        return Err(Failure::usage(format!(
+            "`--limit` is `{limit}`, expected a number of at least 1"
+        )));
+    }
+    Ok(limit)
 }
 
 fn output(raw: &Raw) -> Result<Output, Failure> {
@@ -67,14 +80,9 @@ fn output(raw: &Raw) -> Result<Output, Failure> {
 
 /// Entries come from `query_range`; so do metrics with `--step`, and without it their value at the end of the range.
 fn path(raw: &Raw) -> Result<String, Failure> {
-    let query = raw.operands.first().map_or(EVERYTHING, String::as_str);
+    let query = query_of(raw);
     let range = Range::from_flags(raw)?;
-    let limit = raw.get("limit").unwrap_or(DEFAULT_LIMIT);
-    if limit.parse::<u32>().map_or(true, |n| n == 0) {
-        return Err(Failure::usage(format!(
-            "`--limit` is `{limit}`, expected a number of at least 1"
-        )));
-    }
+    let limit = limit(raw)?;
     let step = raw.get("step");
     let instant = step.is_none() && matches!(logql::parse(query), Ok(logql::plan::Plan::Metric(_)));
     let query = encode(query);
@@ -105,7 +113,35 @@ fn path(raw: &Raw) -> Result<String, Failure> {
     Ok(path)
 }
 
-struct Printer<W> {
+/// An entry of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) ts: i64,
+    pub(super) labels: &'a Pairs,
+    pub(super) line: &'a str,
+}
+
+/// Entries of all streams in one order; the stable sort keeps the server's order among equal times.
+pub(super) fn rows(streams: &[Stream], forward: bool) -> Vec<Row<'_>> {
+    let entries = streams
+        .iter()
+        .flat_map(|s| s.entries.iter().map(move |e| (&s.labels, e)));
+    let mut rows: Vec<Row<'_>> = entries
+        .map(|(labels, entry)| Row {
+            ts: entry.ts,
+            labels,
+            line: &entry.line,
+        })
+        .collect();
+    if forward {
+        rows.sort_by_key(|row| row.ts);
+    } else {
+        rows.sort_by_key(|row| std::cmp::Reverse(row.ts));
+    }
+    rows
+}
+
+pub(super) struct Printer<W> {
     out: W,
     output: Output,
     /// Escape what could harm a terminal.
@@ -115,7 +151,9 @@ struct Printer<W> {
 impl<W: Write> Printer<W> {
     fn answer(&mut self, answer: Answer, forward: bool) -> io::Result<()> {
         match answer {
-            Answer::Streams(streams) => self.streams(&streams, forward),
+            Answer::Streams(streams) => rows(&streams, forward)
+                .into_iter()
+                .try_for_each(|row| self.row(row)),
             Answer::Matrix(series) => {
                 for one in &series {
                     for sample in &one.values {
@@ -134,35 +172,26 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// Entries of all streams in one order; the stable sort keeps the server's order among equal times.
-    fn streams(&mut self, streams: &[Stream], forward: bool) -> io::Result<()> {
-        let mut entries: Vec<_> = streams
-            .iter()
-            .flat_map(|s| s.entries.iter().map(|e| (e.ts, &s.labels, &e.line)))
-            .collect();
-        entries.sort_by_key(|(ts, ..)| {
-            if forward {
-                i128::from(*ts)
-            } else {
-                -i128::from(*ts)
+    /// Prints one entry.
+    pub(super) fn row(&mut self, Row { ts, labels, line }: Row<'_>) -> io::Result<()> {
+        match self.output {
+            Output::Default => {
+                let text = format!("{} {} {line}", rfc3339(ts, 9), show(labels));
+                self.line(&text)
             }
-        });
-        for (ts, labels, line) in entries {
-            match self.output {
-                Output::Default => {
-                    let text = format!("{} {} {line}", rfc3339(ts, 9), show(labels));
-                    self.line(&text)?;
-                }
-                Output::Raw => self.line(line)?,
-                Output::Jsonl => {
-                    let value = serde_json::json!({
-                        "labels": object(labels), "line": line, "timestamp": rfc3339(ts, 9),
-                    });
-                    writeln!(self.out, "{value}")?;
-                }
+            Output::Raw => self.line(line),
+            Output::Jsonl => {
+                let value = serde_json::json!({
+                    "labels": object(labels), "line": line, "timestamp": rfc3339(ts, 9),
+                });
+                writeln!(self.out, "{value}")
             }
         }
-        Ok(())
+    }
+
+    /// Everything printed so far becomes visible.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 
     fn sample(&mut self, labels: &Pairs, Sample(ts, value): Sample) -> io::Result<()> {

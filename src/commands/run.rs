@@ -1,8 +1,9 @@
 //! `drupelet run`: agent and store in one process.
 
-use crate::appliance;
+use crate::appliance::{self, Parts};
 use crate::args::Raw;
 use crate::config::Config;
+use crate::reload::Reloader;
 use crate::report::Failure;
 
 /// # Errors
@@ -11,5 +12,6 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     let config = Config::load(raw, &crate::environment)?;
     crate::logging::init(config.log_level);
     let listener = appliance::bind(&config.listen)?;
-    appliance::run(&config, listener, |_| {})
+    let reloader = Reloader::new(raw, &config);
+    appliance::run(&config, Parts::All, listener, reloader, |_| {})
 }

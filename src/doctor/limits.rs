@@ -232,6 +232,31 @@ pub(super) fn memory(system: &System) -> Check {
     Check::ok(NAME, finding)
 }
 
+/// Whether the node counts memory by control group. Raspberry Pi firmware switches that off, and then every memory limit
+/// is accepted and does nothing. `/proc/cgroups` no longer tells, since Linux 6.12.
+pub(super) fn memory_group(system: &System) -> Check {
+    const NAME: &str = "memory limits";
+    let unified = system.text("sys/fs/cgroup/cgroup.controllers");
+    let works = match &unified {
+        Some(controllers) => controllers.split(' ').any(|name| name == "memory"),
+        None => system.path("sys/fs/cgroup/memory").exists(),
+    };
+    let mounted = !list(&system.path("sys/fs/cgroup"))
+        .unwrap_or_default()
+        .is_empty();
+    if works {
+        Check::ok(NAME, "the node has the memory control group")
+    } else if mounted {
+        Check::warn(
+            NAME,
+            "the node has no memory control group: MemoryMax= and the memory limits of pods do nothing",
+            "append cgroup_enable=memory to the line in /boot/firmware/cmdline.txt and reboot",
+        )
+    } else {
+        Check::ok(NAME, "no control groups here")
+    }
+}
+
 /// The page size, in bytes. All of 4, 16 and 64 KiB work; larger ones cost memory.
 pub(super) fn page_size(bytes: usize) -> Check {
     let kib = bytes / 1024;

@@ -5,6 +5,7 @@
 //! may do so soon.
 
 mod clock;
+mod kept;
 mod limits;
 mod storage;
 mod system;
@@ -71,6 +72,7 @@ pub(crate) fn checks(pods_dir: &Path, data_dir: &Path) -> Vec<Check> {
     let system = System::real();
     let mut checks = vec![reader(pods_dir)];
     checks.extend(all(&system, &RealLook, pods_dir, data_dir));
+    checks.extend(kept::kept(crate::ask::metrics_of(data_dir)));
     checks
 }
 
@@ -83,10 +85,19 @@ fn all(system: &System, look: &dyn Look, pods_dir: &Path, data_dir: &Path) -> Ve
     checks.push(limits::descriptors());
     checks.push(limits::memory_lock(system));
     checks.push(limits::memory(system));
+    checks.push(limits::memory_group(system));
     checks.push(limits::page_size(rustix::param::page_size()));
     checks.push(limits::identity(system));
     checks.push(clock::clock(system, clock::now(), clock::built()));
     checks
+}
+
+/// Warns in the log, once at start, of a node that ignores memory limits: nothing else would tell.
+pub(crate) fn warn_of_ignored_limits() {
+    let check = limits::memory_group(&System::real());
+    if let Some(remedy) = check.remedy {
+        tracing::warn!(remedy, "{}", check.finding);
+    }
 }
 
 fn reader(pods_dir: &Path) -> Check {

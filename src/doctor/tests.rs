@@ -253,6 +253,41 @@ fn inotify() {
 }
 
 #[test]
+fn nodes_that_ignore_memory_limits() {
+    let controllers = "sys/fs/cgroup/cgroup.controllers";
+    for (file, text, status, words) in [
+        (
+            controllers,
+            "cpuset cpu io memory pids\n",
+            Status::Ok,
+            "has",
+        ),
+        (
+            controllers,
+            "cpuset cpu io pids\n",
+            Status::Warn,
+            "cgroup_enable=memory",
+        ),
+        (
+            "sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "1\n",
+            Status::Ok,
+            "has",
+        ),
+        (
+            "sys/fs/cgroup/cpu/cpu.shares",
+            "1\n",
+            Status::Warn,
+            "do nothing",
+        ),
+        ("proc/meminfo", "", Status::Ok, "no control groups"),
+    ] {
+        let (_dir, system) = node(&[(file, text)]);
+        check(&limits::memory_group(&system), status, words);
+    }
+}
+
+#[test]
 fn limits_of_the_process() {
     check(
         &limits::descriptors_of(Some(256)),

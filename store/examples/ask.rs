@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use logql::plan::Direction;
 use logql::value::Value;
-use store::api::{Cancel, Options, Request, Store};
+use store::api::{Cancel, Options, Request, Store, Tuning};
 
 const RUNS: usize = 7;
 const HOUR: i64 = 3_600_000_000_000;
@@ -19,12 +19,13 @@ fn main() {
     let queries: Vec<String> = args.collect();
     let started = (Instant::now(), cpu());
     let store = Store::open(Options {
-        dir: dir.into(),
-        disk: Arc::new(disk::real::RealDisk::new()),
         head_bytes: 4 << 20,
-        flush_interval: Duration::from_secs(1800),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(1800),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
+        ..Options::new(dir, Arc::new(disk::real::RealDisk::new()))
     })
     .expect("open");
     println!(

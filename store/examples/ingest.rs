@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::api::{AppendError, Options, Store};
+use store::api::{AppendError, Options, Store, Tuning};
 use store::segment::{Reader, Section};
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 
@@ -34,12 +34,13 @@ fn main() {
     let mut sources = load(Path::new(&pods));
     let disk: Arc<dyn disk::Disk> = Arc::new(disk::real::RealDisk::new());
     let store = Store::open(Options {
-        dir: dir.clone(),
-        disk: Arc::clone(&disk),
         head_bytes: head_kib << 10,
-        flush_interval: Duration::from_secs(1800),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(1800),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
+        ..Options::new(dir.clone(), Arc::clone(&disk))
     })
     .expect("open");
     let (wall, cpu, own) = (Instant::now(), cpu_seconds(), thread_seconds());

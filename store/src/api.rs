@@ -12,7 +12,9 @@ use logql::matcher::Matcher;
 use logql::plan::Direction;
 use logql::value::Value;
 use wire::LabelSet;
+pub use wire::Secure;
 
+pub use crate::pushlog::{PushLogStats, Pushed};
 use crate::query;
 
 /// How to open a store.
@@ -24,12 +26,47 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// Bytes of the head's pool. Default 4 MiB.
     pub head_bytes: usize,
+    /// What can be changed later.
+    pub tuning: Tuning,
+    /// Longest time until a push survives a power cut, too; 0: before it is acknowledged. Default 1 s.
+    pub push_sync_interval: Duration,
+    /// Bytes of the push log's file. Default 16 MiB.
+    pub push_log_size: usize,
+}
+
+/// What [`Store::tune`] changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
     /// Oldest an entry in the head may get before everything is flushed. Default 30 min.
     pub flush_interval: Duration,
-    /// Memory budget of one query, bytes.
+    /// Memory budget of one query, bytes. Default 16 MiB.
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+}
+
+impl Options {
+    /// Defaults for everything but the place.
+    pub fn new(dir: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Options {
+        Options {
+            dir: dir.into(),
+            disk,
+            head_bytes: 4 << 20,
+            tuning: Tuning::default(),
+            push_sync_interval: Duration::from_secs(1),
+            push_log_size: 16 << 20,
+        }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            flush_interval: Duration::from_secs(30 * 60),
+            query_memory: 16 << 20,
+            max_query_series: 500,
+        }
+    }
 }
 
 /// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
@@ -86,15 +123,6 @@ pub enum AppendError {
     /// Never acceptable: a limit of the batch itself.
     #[error("{0}")]
     Invalid(String),
-}
-
-/// A push that was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pushed {
-    /// Entries of it that the store had already, and dropped.
-    pub duplicates: u64,
-    /// For [`Store::synced`].
-    pub ticket: u64,
 }
 
 /// Tells a running query to stop: deadline passed or client gone.
@@ -187,8 +215,8 @@ pub struct StoreStats {
     pub segments: u64,
     /// Their bytes.
     pub segment_bytes: u64,
-    /// Flushes by reason: size, age, shutdown, asked.
-    pub flushes: [u64; 4],
+    /// Flushes by reason: size, age, shutdown, asked, push log.
+    pub flushes: [u64; 5],
     /// Seconds spent in flushes.
     pub flush_seconds: f64,
     /// Failed flushes.
@@ -197,6 +225,8 @@ pub struct StoreStats {
     pub sequence: u64,
     /// Chunks found damaged since start.
     pub damaged_chunks: u64,
+    /// The push log.
+    pub push_log: PushLogStats,
     /// Bytes written by purpose.
     pub written: Vec<(disk::Purpose, u64)>,
 }
@@ -212,9 +242,10 @@ impl Store {
         request: &Request,
         cancel: &Cancel,
     ) -> Result<(Value, QueryStats), EvalError> {
+        let tuning = self.inner.tuning();
         let limits = query::Limits {
-            memory: self.inner.query_memory,
-            series: self.inner.max_query_series,
+            memory: tuning.query_memory,
+            series: tuning.max_query_series,
         };
         query::run(&*self.inner, limits, plan, request, cancel)
     }

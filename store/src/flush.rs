@@ -22,6 +22,7 @@ pub(crate) fn run(inner: &Inner) {
     let mut retry: Option<(Instant, Duration)> = None;
     while let Some(frozen) = next(inner, retry.map(|(at, _)| at)) {
         let started = Instant::now();
+        inner.pulse.write();
         match write(inner, &frozen) {
             Ok(segment) => {
                 retry = None;
@@ -62,6 +63,7 @@ pub(crate) fn run(inner: &Inner) {
 fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
     let mut state = inner.lock();
     loop {
+        inner.pulse.turn();
         let now = Instant::now();
         let held_back = retry_at.is_some_and(|at| now < at) && !state.hurry;
         if let Some(frozen) = state.head.frozen() {
@@ -74,10 +76,20 @@ fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Arc<Frozen>> {
         } else if state.closed {
             return None;
         }
+        if state.head.frozen().is_none() && state.head.committed() < state.wanted {
+            match state.head.freeze(Reason::PushLog, true) {
+                Ok(true) => continue,
+                Ok(false) => {
+                    state.wanted = 0;
+                    inner.room.notify_waiters();
+                }
+                Err(error) => tracing::error!(%error, "cannot seal the head"),
+            }
+        }
         let due = state
             .head
             .oldest()
-            .map(|oldest| oldest + inner.flush_interval);
+            .map(|oldest| oldest + inner.tuning().flush_interval);
         if state.head.frozen().is_none() && due.is_some_and(|due| now >= due) {
             match state.head.freeze(Reason::Age, false) {
                 Ok(_) => continue,

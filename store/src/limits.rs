@@ -28,6 +28,10 @@ pub const POSITION_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of all positions together, two copies of which are in every segment. A batch that would go above it is
 /// refused.
 pub const POSITIONS_BYTES_MAX: usize = 8 << 20;
+/// Smallest file of the push log. A smaller `push_log_size` is raised to this.
+pub const PUSH_LOG_BYTES_MIN: usize = 64 << 10;
+/// Largest one: it is read at the start after a crash. A larger `push_log_size` is lowered to this.
+pub const PUSH_LOG_BYTES_MAX: usize = 1 << 30;
 /// Chunks with more distinct metadata sets have no minute table: it would be as large as the column.
 pub const MINUTE_SETS_MAX: usize = 64;
 /// Chunks with more cells have no minute table.

@@ -26,6 +26,11 @@ impl Positions {
         }
     }
 
+    /// The position of a source.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.table.get(key).map(|position| &**position)
+    }
+
     /// Whether a source of these lengths still fits.
     pub(crate) fn fits(&self, key: &[u8], position: Option<&[u8]>) -> bool {
         position.is_none_or(|p| self.bytes + key.len() + p.len() <= POSITIONS_BYTES_MAX)

@@ -21,10 +21,20 @@ pub(crate) struct Recovered {
     pub(crate) sequence: u64,
     /// Segments that can be read, by sequence.
     pub(crate) segments: Vec<SegmentEntry>,
-    /// Segments whose summary cannot be read.
-    pub(crate) damaged: u64,
+    /// Sequences of segments of which what is needed cannot be read, in order.
+    pub(crate) damaged: Vec<u64>,
+    /// Sequence of the segment that `positions` come from; 0 without.
+    pub(crate) table: u64,
     /// Positions of all sources.
     pub(crate) positions: Positions,
+}
+
+impl Recovered {
+    /// Damaged segments that are newer than the table of positions.
+    pub(crate) fn damaged_above_table(&self) -> Vec<u64> {
+        let newer = self.damaged.iter().filter(|s| **s > self.table);
+        newer.copied().collect()
+    }
 }
 
 /// Reads the folder, creating it if missing.
@@ -43,7 +53,6 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
     disk.create_dir_all(dir).map_err(io("create", dir))?;
     let mut recovered = Recovered::default();
     let mut temporary: Vec<PathBuf> = Vec::new();
-    let mut newest_damaged = 0;
     // In name order, which is the order of sequences: the last one found is the newest.
     for entry in disk.list(dir).map_err(io("list", dir))? {
         let path = dir.join(&entry.name);
@@ -56,13 +65,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
         recovered.sequence = recovered.sequence.max(sequence);
         match read_segment(disk, &path, |reader| Ok(reader.clone()))? {
             Some(reader) => recovered.segments.push(SegmentEntry::of(&reader)),
-            None => {
-                recovered.damaged += 1;
-                newest_damaged = sequence;
-            }
+            None => recovered.damaged.push(sequence),
         }
     }
-    recover_positions(disk, dir, &mut recovered, newest_damaged)?;
+    recover_positions(disk, dir, &mut recovered)?;
     remove_temporary(disk, dir, &temporary).map_err(io("remove temporary files in", dir))?;
     Ok(recovered)
 }
@@ -72,9 +78,8 @@ fn recover_positions(
     disk: &dyn Disk,
     dir: &Path,
     recovered: &mut Recovered,
-    mut newest_damaged: u64,
 ) -> Result<(), OpenError> {
-    let mut source = 0;
+    let mut newest_damaged = recovered.damaged.last().copied().unwrap_or(0);
     for entry in recovered.segments.iter().rev() {
         let path = dir.join(segment::file_name(entry.sequence));
         let read = read_segment(disk, &path, |reader| {
@@ -84,7 +89,7 @@ fn recover_positions(
         match read {
             Some(Some(positions)) => {
                 recovered.positions = Positions::new(positions);
-                source = entry.sequence;
+                recovered.table = entry.sequence;
                 break;
             }
             // A compacted segment: the flush segment that covers it is another one.
@@ -92,7 +97,7 @@ fn recover_positions(
             None => newest_damaged = newest_damaged.max(entry.sequence),
         }
     }
-    if newest_damaged > source {
+    if newest_damaged > recovered.table {
         tracing::error!(
             damaged = segment::file_name(newest_damaged),
             "the newest segment is damaged: positions come from an older one, sources are read again from there"

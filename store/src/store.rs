@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use disk::{Disk, LockGuard};
 use wire::Batch;
 
-use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
+use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
+use crate::pulse::Pulse;
+use crate::pushlog::{self, PushLog};
 use crate::query::{self, Damage};
 use crate::recover::recover;
 use crate::segment::{self, SegmentEntry, SegmentSink};
@@ -26,23 +28,24 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     /// Directory of the segments.
     pub(crate) segments: PathBuf,
-    pub(crate) flush_interval: Duration,
-    #[allow(dead_code, reason = "read by queries")]
-    pub(crate) query_memory: usize,
-    #[allow(dead_code, reason = "read by queries")]
-    pub(crate) max_query_series: usize,
+    /// What can be changed while it runs.
+    tuning: Mutex<Tuning>,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
     /// Which streams are where; a cache.
     pub(crate) index: Arc<Index>,
     /// What queries found damaged since start.
     pub(crate) damage: Damage,
+    /// Entries without a file behind them. Locked before `state`.
+    pub(crate) log: PushLog,
     state: Mutex<State>,
     /// Wakes the flush thread.
     pub(crate) wake: Condvar,
     /// A flush ended, well or not.
     pub(crate) done: Condvar,
     pub(crate) room: tokio::sync::Notify,
+    /// Of the flush thread.
+    pub(crate) pulse: Pulse,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
@@ -58,7 +61,7 @@ pub(crate) struct State {
     pub(crate) hurry: bool,
     /// Why the last flush failed.
     pub(crate) failure: Option<String>,
-    pub(crate) flushes: [u64; 4],
+    pub(crate) flushes: [u64; 5],
     pub(crate) flush_errors: u64,
     pub(crate) flush_time: Duration,
     /// Bytes of all segments.
@@ -66,20 +69,90 @@ pub(crate) struct State {
     attempts: u64,
     /// An append was refused for lack of room since the last flush.
     refused: bool,
+    /// Segments up to this sequence are to be written without delay.
+    pub(crate) wanted: u64,
 }
 
 impl State {
+    fn new(head: Head, bytes: u64) -> State {
+        State {
+            head,
+            closing: false,
+            closed: false,
+            hurry: false,
+            failure: None,
+            flushes: [0; 5],
+            flush_errors: 0,
+            flush_time: Duration::ZERO,
+            bytes,
+            attempts: 0,
+            refused: false,
+            wanted: 0,
+        }
+    }
+
     /// A number that no temporary file of this process had.
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
         self.attempts
     }
+
+    /// No more appends: the last flush is under way, or over.
+    pub(crate) fn closing(&self) -> bool {
+        self.closing
+    }
+
+    /// [`Store::room`] waits for a flush.
+    pub(crate) fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    /// Asks for a flush, unless there is one to come. True: wake the flush thread.
+    pub(crate) fn want_flush(&mut self) -> bool {
+        let asks = self.head.committed() >= self.wanted && self.head.frozen().is_none();
+        if asks {
+            self.wanted = self.head.sequence();
+        }
+        asks
+    }
+
+    /// Asks for everything accepted so far to be flushed.
+    pub(crate) fn want_flush_of_all(&mut self) {
+        self.wanted = self.head.sequence();
+    }
 }
 
 impl Inner {
+    pub(crate) fn tuning(&self) -> Tuning {
+        *self.tuning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held is a bug of ours; what is in the head is still whole entries.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a batch under the lock. True: wake the flush thread.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub(crate) fn append(&self, state: &mut State, batch: &Batch<'_>) -> Result<bool, AppendError> {
+        if state.closing {
+            return Err(AppendError::Unavailable("the store is closing".into()));
+        }
+        // The thread waits for the age of the oldest entry: it has to hear of a first one.
+        let first = state.head.oldest().is_none();
+        match state.head.append(batch, Instant::now()) {
+            Ok(froze) => Ok(froze || first),
+            Err(AppendError::Full) => {
+                state.refused = true;
+                Err(match &state.failure {
+                    Some(failure) => AppendError::Unavailable(failure.clone()),
+                    None => AppendError::Full,
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn wait<'a>(
@@ -123,6 +196,7 @@ impl Owner {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the flush thread panicked");
         }
+        self.inner.log.stop();
         *self
             .inner
             .lock
@@ -170,9 +244,11 @@ impl Store {
         let segments = dir.join(segment::DIR);
         let recovered = recover(&*disk, &segments)?;
         let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
+        let mut found = pushlog::scan(&*disk, &dir, &recovered)?;
         let head = Head::new(
-            options.head_bytes,
-            recovered.sequence,
+            options.head_bytes.max(found.head_bytes),
+            // No new segment may stand for an epoch that the log speaks of.
+            recovered.sequence.max(found.epoch),
             recovered.segments,
             recovered.positions,
         );
@@ -181,36 +257,34 @@ impl Store {
             index: Arc::clone(&index),
             disk,
             segments,
-            flush_interval: options.flush_interval,
-            query_memory: options.query_memory,
-            max_query_series: options.max_query_series,
+            tuning: Mutex::new(options.tuning),
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
             damage: Damage::default(),
-            state: Mutex::new(State {
-                head: head.map_err(io("allocate the head of", &dir))?,
-                closing: false,
-                closed: false,
-                hurry: false,
-                failure: None,
-                flushes: [0; 4],
-                flush_errors: 0,
-                flush_time: Duration::ZERO,
+            log: PushLog::new(
+                dir.clone(),
+                options.push_log_size,
+                options.push_sync_interval,
+                &mut found,
+            ),
+            state: Mutex::new(State::new(
+                head.map_err(io("allocate the head of", &dir))?,
                 bytes,
-                attempts: 0,
-                refused: false,
-            }),
+            )),
             wake: Condvar::new(),
             done: Condvar::new(),
             room: tokio::sync::Notify::new(),
+            pulse: Pulse::default(),
             lock: Mutex::new(Some(lock)),
             dir,
         });
         query::reconcile(&*inner);
         let owner = Owner::start(&inner).map_err(io("start the flush thread of", &inner.dir))?;
-        Ok(Store {
+        let store = Store {
             inner,
             owner: Arc::new(owner),
-        })
+        };
+        pushlog::replay(&store, &found)?;
+        Ok(store)
     }
 
     /// Adds to the lock file's note, behind the process id, what others should know: `addr=HOST:PORT`. Best effort:
@@ -224,34 +298,27 @@ impl Store {
         }
     }
 
+    /// Changes what can be changed while the store runs, from the next query and flush on.
+    pub fn tune(&self, tuning: Tuning) {
+        let mut current = self.inner.tuning.lock();
+        **current.as_mut().unwrap_or_else(|e| e.get_mut()) = tuning;
+        drop(current);
+        // It waits for the age of the oldest entry.
+        self.inner.wake.notify_one();
+    }
+
     /// Takes a batch, all or nothing, never blocking on the disk.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, batch: &Batch<'_>) -> Result<(), AppendError> {
         let mut state = self.inner.lock();
-        if state.closing {
-            return Err(AppendError::Unavailable("the store is closing".into()));
+        let wake = self.inner.append(&mut state, batch)?;
+        drop(state);
+        if wake {
+            self.inner.wake.notify_one();
         }
-        // The thread waits for the age of the oldest entry: it has to hear of a first one.
-        let first = state.head.oldest().is_none();
-        match state.head.append(batch, Instant::now()) {
-            Ok(froze) => {
-                drop(state);
-                if froze || first {
-                    self.inner.wake.notify_one();
-                }
-                Ok(())
-            }
-            Err(AppendError::Full) => {
-                state.refused = true;
-                Err(match &state.failure {
-                    Some(failure) => AppendError::Unavailable(failure.clone()),
-                    None => AppendError::Full,
-                })
-            }
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     /// Completes when an append is worth another try: never again once the store is closing.
@@ -263,7 +330,9 @@ impl Store {
             notified.as_mut().enable();
             {
                 let mut state = self.inner.lock();
-                if !state.closing && (!state.refused || state.head.frozen().is_none()) {
+                let flushed =
+                    state.head.frozen().is_none() && state.head.committed() >= state.wanted;
+                if !state.closing && (!state.refused || flushed) {
                     state.refused = false;
                     return;
                 }
@@ -296,7 +365,10 @@ impl Store {
     /// The durable position of every source at open, plus what was taken since (key, position).
     #[must_use]
     pub fn positions(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.inner.lock().head.positions()
+        let mut positions = self.inner.lock().head.positions();
+        // The push log's own is nobody else's business.
+        positions.retain(|(key, _)| key != pushlog::KEY);
+        positions
     }
 
     /// Writes everything in the head to a segment and waits until it is durable.
@@ -307,7 +379,7 @@ impl Store {
         self.flush_for(Reason::Asked)
     }
 
-    fn flush_for(&self, reason: Reason) -> std::io::Result<()> {
+    pub(crate) fn flush_for(&self, reason: Reason) -> std::io::Result<()> {
         let mut state = self.inner.lock();
         // Entries accepted so far are in the live epoch at the latest.
         let target = state.head.sequence();
@@ -344,6 +416,10 @@ impl Store {
         // Before the flush: what is accepted is flushed.
         self.inner.lock().closing = true;
         let flushed = self.flush_for(Reason::Shutdown);
+        if flushed.is_err() {
+            // What was pushed in the last moment is not in a segment: then let it be on the device.
+            pushlog::sync(&self.inner);
+        }
         self.owner.stop();
         flushed
     }
@@ -365,6 +441,7 @@ impl Store {
             flush_errors: state.flush_errors,
             sequence: state.head.committed(),
             damaged_chunks: self.inner.damage.count(),
+            push_log: self.inner.log.stats(state.head.durable()),
             written: self.inner.disk.written(),
         }
     }

@@ -10,7 +10,7 @@ use disk::sim::{Class, EIO, ENOSPC, Fault, SimDisk};
 use proptest::prelude::*;
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 
-use crate::api::{AppendError, OpenError, Options, Store};
+use crate::api::{AppendError, OpenError, Options, Store, Tuning};
 use crate::block::{self, Column, Decoder, Header, Metadata};
 use crate::head::Want;
 use crate::limits;
@@ -24,12 +24,13 @@ const DIR: &str = "/data";
 
 fn options(disk: Arc<dyn Disk>) -> Options {
     Options {
-        dir: DIR.into(),
-        disk,
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(3600),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(3600),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
+        ..Options::new(DIR, disk)
     }
 }
 

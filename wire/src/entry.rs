@@ -39,3 +39,14 @@ pub struct Batch<'a> {
     /// The position of the source behind these entries; `None` for entries without a file behind them.
     pub source: Option<SourcePosition<'a>>,
 }
+
+/// A source that ended and whose files may vanish, as the store can find what it has of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure<'a> {
+    /// Names the source, as in [`SourcePosition`].
+    pub key: &'a [u8],
+    /// The streams that its entries are in.
+    pub streams: &'a [&'a LabelSet],
+    /// Pairs that the structured metadata of its entries has, and of nobody else's in these streams.
+    pub metadata: Labels<'a>,
+}

@@ -12,5 +12,5 @@ pub mod push;
 pub mod query;
 pub mod time;
 
-pub use entry::{Batch, Entry, SourcePosition};
+pub use entry::{Batch, Entry, Secure, SourcePosition};
 pub use labels::{LabelError, LabelSet, Labels};

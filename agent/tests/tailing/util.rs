@@ -22,7 +22,7 @@ use agent::tail::pread::PreadReader;
 use agent::tail::read::AnyReader;
 use agent::{Config, Faults, Snapshot, Stats, Timing};
 use tokio::sync::Notify;
-use wire::Batch;
+use wire::{Batch, Secure};
 
 /// A line as the sink got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct Store {
     pub(crate) durable: usize,
     /// Answers `Full` while set.
     pub(crate) full: bool,
+    /// Each call that said which sources ended: keys, streams' outputs, metadata.
+    pub(crate) secured: Vec<Vec<(String, String, String)>>,
     pub(crate) changed: Rc<Notify>,
 }
 
@@ -107,6 +109,19 @@ impl Sink for MemSink {
         store.ops.push(op);
         store.changed.notify_waiters();
         Ok(())
+    }
+    fn secure(&mut self, sources: &[Secure<'_>]) {
+        let call = sources.iter().map(|source| {
+            let outputs = source.streams.iter();
+            let outputs: Vec<&str> = outputs
+                .map(|set| set.as_ref().get("stream").unwrap_or_default())
+                .collect();
+            let key = String::from_utf8_lossy(source.key).into_owned();
+            (key, outputs.join(" "), source.metadata.to_string())
+        });
+        let mut call: Vec<_> = call.collect();
+        call.sort();
+        self.0.borrow_mut().secured.push(call);
     }
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         let store = self.0.clone();

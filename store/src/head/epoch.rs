@@ -7,7 +7,7 @@ use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
 use crate::segment::{Cell, Row};
 
 /// What the head knows of a stream, by the number of its labels.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamState {
     /// Raw bytes (lines and line feeds) in the nursery.
     pub(crate) raw_bytes: u32,
@@ -15,6 +15,19 @@ pub(crate) struct StreamState {
     pub(crate) entries: u32,
     /// Raw bytes since the epoch began, those in the nursery included.
     pub(crate) total_bytes: u64,
+    /// Greatest timestamp since the epoch began, ns; `i64::MIN` without entries.
+    pub(crate) newest: i64,
+}
+
+impl Default for StreamState {
+    fn default() -> StreamState {
+        StreamState {
+            raw_bytes: 0,
+            entries: 0,
+            total_bytes: 0,
+            newest: i64::MIN,
+        }
+    }
 }
 
 /// A sealed block with runs of several streams. Rows and minute tables follow from its columns: kept ready they would
@@ -97,6 +110,12 @@ impl Epoch {
         self.block_bytes += shared.block.len();
         self.shared_tables += shared.memory();
         self.shared.push(shared);
+    }
+
+    /// Greatest timestamp of a stream, ns, if it has entries here.
+    pub(crate) fn newest(&self, labels: &[u8]) -> Option<i64> {
+        let state = self.streams.get(self.labels.find(labels)? as usize)?;
+        (state.total_bytes > 0).then_some(state.newest)
     }
 
     /// Cells of one of its rows.

@@ -32,6 +32,20 @@ impl Interner {
         id
     }
 
+    /// The number of `bytes`, if they were seen before.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<u32> {
+        let mask = self.table.len().checked_sub(1)?;
+        let hash = xxhash_rust::xxh3::xxh3_64(bytes) as u32;
+        let mut at = hash as usize & mask;
+        while let Some(id) = self.table[at].checked_sub(1) {
+            if self.spans[id as usize].1 == hash && self.get(id) == bytes {
+                return Some(id);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
     /// The bytes of a number that [`Interner::intern`] gave.
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         let start = self.spans[id as usize].0 as usize;
@@ -76,7 +90,11 @@ mod tests {
                 assert_eq!(interner.intern(&name(i)), i, "round {round}");
             }
         }
+        assert_eq!(Interner::default().find(b""), None);
+        assert_eq!(interner.find(b""), None);
+        assert_eq!(interner.find(&name(17)), Some(17));
         assert_eq!(interner.intern(b""), 5000);
+        assert_eq!(interner.find(b""), Some(5000));
         assert_eq!(interner.get(4999), name(4999));
         assert_eq!(interner.get(5000), b"");
         assert_eq!(interner.len(), 5001);

@@ -21,6 +21,7 @@ use crate::limits::{
     POSITION_KEY_BYTES_MAX, ZSTD_LEVEL,
 };
 use crate::positions::Positions;
+use crate::pushlog::{self, Tip};
 use crate::segment::{Position, SegmentEntry};
 
 mod columns;
@@ -37,6 +38,7 @@ pub use snapshot::{HeadChunk, OverBudget, RawRun, Snapshot, Want};
 pub(crate) use epoch::Epoch;
 use epoch::StreamState;
 pub(crate) use merge::merge;
+pub(crate) use nursery::RECORD_BYTES as ENTRY_BYTES;
 use nursery::{Nursery, RECORD_BYTES, Record};
 use seal::Sealer;
 pub(crate) use sets::Sets;
@@ -56,6 +58,8 @@ pub(crate) enum Reason {
     Shutdown,
     /// Somebody asked.
     Asked,
+    /// The push log needs room, or cannot be trusted any more.
+    PushLog,
 }
 
 /// An epoch on its way to disk.
@@ -65,6 +69,8 @@ pub(crate) struct Frozen {
     /// The table as it is written.
     pub(crate) positions: Vec<u8>,
     pub(crate) reason: Reason,
+    /// How far in the push log that table reaches.
+    tip: Tip,
 }
 
 /// See the module documentation.
@@ -79,6 +85,10 @@ pub(crate) struct Head {
     /// Those segments that can be read, by sequence.
     segments: Vec<SegmentEntry>,
     positions: Positions,
+    /// The last record of the push log whose content is in here or was; what a flush writes as its position.
+    tip: Tip,
+    /// The last record that segments cover.
+    durable: Tip,
     oldest: Option<Instant>,
     /// Bytes for epochs: the pool without the nursery.
     budget: usize,
@@ -100,7 +110,11 @@ impl Head {
     ) -> io::Result<Head> {
         let pool = head_bytes.clamp(HEAD_BYTES_MIN, HEAD_BYTES_MAX);
         let nursery = pool / 4;
+        let tip = positions.get(pushlog::KEY).and_then(Tip::decode);
+        let tip = tip.unwrap_or_default();
         Ok(Head {
+            tip,
+            durable: tip,
             nursery: Nursery::new(nursery),
             sealer: Sealer::new(ZSTD_LEVEL)?,
             live: Epoch::new(committed + 1),
@@ -145,6 +159,7 @@ impl Head {
             state.raw_bytes += raw;
             state.entries += 1;
             state.total_bytes += u64::from(raw);
+            state.newest = state.newest.max(entry.ts);
             self.nursery.push(Record {
                 stream,
                 meta,
@@ -182,6 +197,7 @@ impl Head {
             epoch: std::mem::replace(&mut self.live, next),
             positions: self.positions.snapshot(),
             reason,
+            tip: self.tip,
         }));
         self.oldest = None;
         Ok(true)
@@ -201,7 +217,41 @@ impl Head {
             "sequences rise"
         );
         self.committed = segment.sequence;
+        self.durable = frozen.tip;
         self.segments.push(segment);
+    }
+
+    /// Sets the position of a source whose entries were appended under the same lock.
+    pub(crate) fn set_position(&mut self, key: &[u8], position: &[u8]) {
+        self.positions.set(key, Some(position));
+    }
+
+    /// The position of a source, including what is not durable yet.
+    pub(crate) fn position(&self, key: &[u8]) -> Option<&[u8]> {
+        self.positions.get(key)
+    }
+
+    /// The push log reaches this far: whatever its records hold was appended, under the same lock.
+    pub(crate) fn set_tip(&mut self, tip: Tip) {
+        self.tip = tip;
+        self.positions.set(pushlog::KEY, Some(&tip.encode()));
+    }
+
+    /// The last record of the push log that segments cover.
+    pub(crate) fn durable(&self) -> Tip {
+        self.durable
+    }
+
+    /// Greatest timestamp of a stream, ns, as far as it has entries that are not on disk.
+    pub(crate) fn newest(&self, labels: &[u8]) -> Option<i64> {
+        let frozen = self.frozen.as_ref().and_then(|f| f.epoch.newest(labels));
+        self.live.newest(labels).max(frozen)
+    }
+
+    /// Largest sum of [`ENTRY_BYTES`] and line that may be appended with one pushed batch. Half of what the nursery holds,
+    /// so that the longest line there may be fits, too.
+    pub(crate) fn batch_bytes_max(&self) -> usize {
+        self.nursery.capacity() / 2
     }
 
     /// Segments that queries see, by sequence.
@@ -227,11 +277,6 @@ impl Head {
     /// Positions, including what is not durable yet.
     pub(crate) fn positions(&self) -> Vec<Position> {
         self.positions.list()
-    }
-
-    /// Lines of a batch together, each with [`RECORD_BYTES`]; one line may have half of it.
-    pub(crate) fn batch_bytes_max(&self) -> usize {
-        self.nursery.capacity().min(2 * LINE_BYTES_MAX)
     }
 
     /// Bytes of the pool in use.

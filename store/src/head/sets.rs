@@ -27,6 +27,18 @@ impl Sets {
         self.lists.intern(&self.scratch)
     }
 
+    /// The number of a canonical set, if it was seen before.
+    pub(crate) fn find(&self, set: &[u8]) -> Option<u32> {
+        let mut list = Vec::new();
+        let mut rest = set;
+        while !rest.is_empty() {
+            let (pair, tail) = rest.split_at(pair_len(rest));
+            put_varint(&mut list, u64::from(self.pairs.find(pair)?));
+            rest = tail;
+        }
+        self.lists.find(&list)
+    }
+
     /// Pair numbers of a set.
     pub(crate) fn list(&self, id: u32) -> impl Iterator<Item = u32> + '_ {
         let mut cursor = Cursor::new(self.lists.get(id));
@@ -113,6 +125,8 @@ mod tests {
         }
         for round in 0..2 {
             for (i, set) in all.iter().enumerate() {
+                let known = (round > 0).then_some(i as u32);
+                assert_eq!(sets.find(set), known, "round {round}");
                 assert_eq!(sets.intern(set), i as u32, "round {round}");
             }
         }

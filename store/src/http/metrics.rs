@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::api::{QueryStats, StoreStats};
+use crate::api::{PushLogStats, QueryStats, StoreStats};
 use crate::ingest;
 
 /// Requests of one route and status.
@@ -194,10 +194,11 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
     single(out, name, "counter", help, stats.flush_seconds);
     let name = "drupelet_store_flushes_total";
     head(out, name, "counter", "Flushes, by reason.");
-    let reasons = ["size", "age", "shutdown", "asked"];
+    let reasons = ["size", "age", "shutdown", "asked", "push_log"];
     for (reason, count) in reasons.iter().zip(stats.flushes) {
         line(out, name, &format!("{{reason=\"{reason}\"}}"), count as f64);
     }
+    write_push_log(out, &stats.push_log);
     let name = "drupelet_disk_written_bytes_total";
     head(out, name, "counter", "Bytes written to disk, by purpose.");
     for (purpose, bytes) in &stats.written {
@@ -216,8 +217,70 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
     }
 }
 
+fn write_push_log(out: &mut String, stats: &PushLogStats) {
+    let mut metric = |name: &str, kind, help, value: u64| {
+        let name = format!("drupelet_push_log_{name}");
+        single(out, &name, kind, help, value as f64);
+    };
+    let help = "Bytes of the push log that no segment covers.";
+    metric("used_bytes", "gauge", help, stats.used);
+    let help = "Bytes of the push log's file.";
+    metric("size_bytes", "gauge", help, stats.size);
+    for (name, help, value) in [
+        ("records_total", "Records written.", stats.records),
+        ("syncs_total", "Syncs of the push log.", stats.syncs),
+        (
+            "failures_total",
+            "Times that the push log could not be written and was made anew.",
+            stats.failures,
+        ),
+        (
+            "replayed_records_total",
+            "Records taken over at the start.",
+            stats.replayed_records,
+        ),
+        (
+            "replayed_entries_total",
+            "Entries taken over at the start.",
+            stats.replayed_entries,
+        ),
+        (
+            "skipped_total",
+            "What of the push log could not be taken over at the start, because it or a segment is damaged.",
+            stats.skipped,
+        ),
+        (
+            "duplicates_total",
+            "Pushed entries that were there already.",
+            stats.duplicates,
+        ),
+        (
+            "unchecked_total",
+            "Pushed entries stored without looking for them in all older blocks.",
+            stats.unchecked,
+        ),
+        (
+            "secured_sources_total",
+            "Ended containers whose unflushed lines were written to the push log.",
+            stats.secured_sources,
+        ),
+        (
+            "secured_entries_total",
+            "Those lines.",
+            stats.secured_entries,
+        ),
+        (
+            "secured_by_flush_total",
+            "Times that so many lines of ended containers were unflushed that a flush was asked for.",
+            stats.secured_by_flush,
+        ),
+    ] {
+        metric(name, "counter", help, value);
+    }
+}
+
 /// Appends the metrics of the process that every exporter has, under their usual names, and the build.
-pub(super) fn write_process(out: &mut String) {
+pub fn write_process(out: &mut String) {
     head(
         out,
         "drupelet_build_info",

@@ -45,8 +45,8 @@ mod push_tests;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use logql::eval::EvalError;
@@ -59,6 +59,7 @@ use wire::LabelSet;
 use crate::api::{Cancel, QueryStats, Request, Store, StoreStats};
 use crate::ingest::{PushLimits, Target};
 
+pub use metrics::write_process as process_metrics;
 pub use server::serve;
 
 /// Largest form bodies in memory at once; further ones wait.
@@ -240,7 +241,7 @@ pub enum State {
 /// The service: give it to [`serve`].
 pub struct Service {
     backend: Arc<dyn Backend>,
-    limits: HttpLimits,
+    limits: RwLock<Arc<HttpLimits>>,
     sources: Vec<MetricsSource>,
     pool: pool::Pool,
     counters: metrics::Counters,
@@ -256,7 +257,7 @@ pub struct Service {
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service")
-            .field("limits", &self.limits)
+            .field("limits", &self.limits())
             .finish_non_exhaustive()
     }
 }
@@ -272,7 +273,7 @@ impl Service {
         Ok(Service {
             backend: Arc::new(backend),
             pushes: push::Pushes::new(&limits.push),
-            limits,
+            limits: RwLock::new(Arc::new(limits)),
             sources: Vec::new(),
             pool,
             counters: metrics::Counters::default(),
@@ -286,6 +287,19 @@ impl Service {
     /// Adds metrics to `/metrics`; the source must be quick.
     pub fn add_metrics(&mut self, source: MetricsSource) {
         self.sources.push(source);
+    }
+
+    /// The limits in force now.
+    fn limits(&self) -> Arc<HttpLimits> {
+        let limits = self.limits.read();
+        Arc::clone(&limits.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the limits of requests to come. Those of connections are for connections to come; the numbers of threads,
+    /// connections and waiting queries stay.
+    pub fn set_limits(&self, limits: HttpLimits) {
+        let new = Arc::new(limits);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// Sets what `/ready` says.

@@ -142,7 +142,7 @@ async fn take(
 }
 
 fn too_large(service: &Service, what: &str, found: u64, received: u64) -> Refusal {
-    let limit = service.limits.push.max_body_bytes;
+    let limit = service.limits().push.max_body_bytes;
     service
         .pushes
         .counters
@@ -154,7 +154,7 @@ fn too_large(service: &Service, what: &str, found: u64, received: u64) -> Refusa
 
 /// Reads a body, once there is room for it among the others.
 async fn collect(service: &Service, body: Incoming) -> Result<Collected, Refusal> {
-    let limit = service.limits.push.max_body_bytes;
+    let limit = service.limits().push.max_body_bytes;
     let size = body.size_hint();
     if size.lower() > limit as u64 {
         return Err(too_large(service, "message", size.lower(), size.lower()));
@@ -167,7 +167,7 @@ async fn collect(service: &Service, body: Incoming) -> Result<Collected, Refusal
     let share = share.map_err(|e| Refusal::new(500, e.to_string()))?;
     let all = read(body, size.lower() as usize, limit);
     let late = |_| Refusal::new(503, "the body did not come in time");
-    let all = timeout(service.limits.header_timeout, all)
+    let all = timeout(service.limits().header_timeout, all)
         .await
         .map_err(late)?;
     match all {
@@ -203,7 +203,7 @@ fn store(
     legacy: bool,
     collected: Collected,
 ) -> Result<Outcome, Refusal> {
-    let limit = service.limits.push.max_body_bytes;
+    let limit = service.limits().push.max_body_bytes;
     let Collected { body, _share } = collected;
     let received = body.len() as u64;
     let counters = &service.pushes.counters;

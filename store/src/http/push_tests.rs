@@ -18,12 +18,8 @@ const JSON: &str = "Content-Type: application/json";
 
 fn store() -> Store {
     let options = Options {
-        dir: "data".into(),
-        disk: Arc::new(SimDisk::new(7)),
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(3600),
-        query_memory: 16 << 20,
-        max_query_series: 500,
+        ..Options::new("data", Arc::new(SimDisk::new(7)))
     };
     Store::open(options).unwrap()
 }

@@ -255,7 +255,7 @@ fn shape(service: &Service, headers: &HeaderMap) -> Shape {
         .filter_map(|v| v.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|flag| flag.trim() == "categorize-labels");
-    match (asked, service.limits.fold_categorized_labels) {
+    match (asked, service.limits().fold_categorized_labels) {
         (false, _) => Shape::Folded,
         (true, false) => Shape::Categorized,
         (true, true) => Shape::Both,
@@ -277,7 +277,7 @@ async fn read(service: &Service, request: HttpRequest<Incoming>) -> Result<Asked
     let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let (body, bytes) = if parts.method == Method::POST && kind.eq_ignore_ascii_case(FORM) {
-        let limit = service.limits.header_timeout;
+        let limit = service.limits().header_timeout;
         let late = |_| Refusal::new(408, "the body did not come in time");
         let (body, bytes) = timeout(limit, collect(service, body))
             .await
@@ -300,7 +300,7 @@ async fn collect(
     service: &Service,
     body: Incoming,
 ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
-    let limit = service.limits.max_body_bytes;
+    let limit = service.limits().max_body_bytes;
     let too_large = || Refusal::new(413, "http: request body too large");
     let size = body.size_hint();
     if size.lower() > limit as u64 {
@@ -463,7 +463,7 @@ async fn ask(
     asked: Asked,
     gzip: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let limits = &service.limits;
+    let limits = &service.limits();
     let came = Instant::now();
     let guard = CancelOnDrop(Cancel::at(came + limits.query_timeout));
     let (sender, receiver) = oneshot::channel();
@@ -475,7 +475,7 @@ async fn ask(
             if let Err(error) = cancel.check() {
                 return reply.refuse(error.into());
             }
-            let work = match resolve(&service.limits, &route, &asked) {
+            let work = match resolve(&service.limits(), &route, &asked) {
                 Ok(work) => work,
                 Err(refusal) => return reply.refuse(refusal),
             };

@@ -34,7 +34,7 @@ pub async fn serve(
     service: Arc<Service>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(service.limits.max_connections.max(1)));
+    let slots = Arc::new(Semaphore::new(service.limits().max_connections.max(1)));
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -67,7 +67,7 @@ pub async fn serve(
     service.set_state(State::Stopping);
     // Receivers are the tasks; without any there is nothing to tell.
     let _ = stop.send(true);
-    let ended = timeout(service.limits.shutdown_grace, async {
+    let ended = timeout(service.limits().shutdown_grace, async {
         while tasks.join_next().await.is_some() {}
     });
     if ended.await.is_err() {
@@ -77,7 +77,7 @@ pub async fn serve(
 }
 
 async fn run(stream: TcpStream, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let limits = &service.limits;
+    let limits = &service.limits();
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     service.counters.connections.fetch_add(1, Ordering::Relaxed);

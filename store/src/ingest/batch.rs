@@ -126,6 +126,7 @@ impl<'a> Pending<'a> {
         let next = self.streams.len() as u32;
         let stream = *self.index.entry(labels.hash).or_insert(next);
         if stream == next {
+            self.bytes += labels.set.as_bytes().len();
             self.streams.push((Rc::clone(labels), ts));
         }
         let newest = &mut self.streams[stream as usize].1;

@@ -78,7 +78,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         counters: &'w Counters,
         now: Now,
     ) -> Walk<'w, 'a> {
-        // The head refuses a line that takes more than half of a batch.
+        // Labels and structured metadata need room beside it.
         let largest = target.batch_bytes_max() / 2;
         let line_max = match limits.max_line_size {
             0 => largest,

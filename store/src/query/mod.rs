@@ -18,6 +18,7 @@ mod block;
 mod budget;
 mod chunk;
 mod damage;
+pub(crate) mod duplicates;
 mod labels;
 mod listing;
 mod logs;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use disk::Disk;
 use disk::sim::SimDisk;
-use store::api::{AppendError, OpenError, Options, Store};
+use store::api::{AppendError, OpenError, Options, Store, Tuning};
 use store::block::{Column, Decoder, Metadata};
 use store::segment::{self, Chunk, Reader, SegmentError};
 use wire::{Batch, Entry, LabelSet, SourcePosition};
@@ -41,12 +41,13 @@ pub type Taken = [u64; 2];
 /// Options that flush only when asked.
 pub fn options(disk: &SimDisk) -> Options {
     Options {
-        dir: PathBuf::from(DIR),
-        disk: Arc::new(disk.clone()),
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(86_400),
-        query_memory: 64 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(86_400),
+            query_memory: 64 << 20,
+            ..Tuning::default()
+        },
+        ..Options::new(DIR, Arc::new(disk.clone()))
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! The caller bounds the size of a body. Any bytes give a request or an error.
 
+pub mod encode;
 mod json;
 mod proto;
 mod selector;

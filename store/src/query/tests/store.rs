@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wire::Batch;
 
 use super::*;
-use crate::api::{AppendError, Options, Store};
+use crate::api::{AppendError, Options, Store, Tuning};
 
 fn options(folder: &std::path::Path) -> Options {
     Options {
-        dir: folder.to_owned(),
-        disk: Arc::new(RealDisk::new()),
         head_bytes: 1 << 20,
-        flush_interval: Duration::from_secs(3600),
-        query_memory: 32 << 20,
-        max_query_series: 500,
+        tuning: Tuning {
+            flush_interval: Duration::from_secs(3600),
+            query_memory: 32 << 20,
+            ..Tuning::default()
+        },
+        ..Options::new(folder, Arc::new(RealDisk::new()))
     }
 }
 

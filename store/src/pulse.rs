@@ -1,0 +1,63 @@
+//! Proves to a watchdog that the flush thread lives.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::Store;
+
+/// What the flush thread leaves behind as it goes.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(Mutex<Trace>);
+
+#[derive(Debug, Default)]
+struct Trace {
+    turns: u64,
+    writing: Option<Instant>,
+}
+
+impl Pulse {
+    /// It looks for work.
+    pub(crate) fn turn(&self) {
+        let mut trace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        trace.turns += 1;
+        trace.writing = None;
+    }
+
+    /// It begins to write.
+    pub(crate) fn write(&self) {
+        let mut trace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        trace.turns += 1;
+        trace.writing = Some(Instant::now());
+    }
+
+    fn vitals(&self) -> Vitals {
+        let trace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Vitals {
+            turns: trace.turns,
+            writing: trace.writing.map(|since| since.elapsed()),
+        }
+    }
+}
+
+/// How the flush thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vitals {
+    /// Times that it looked for work or began to write.
+    pub turns: u64,
+    /// How long it has been writing; a slow card may take its time.
+    pub writing: Option<Duration>,
+}
+
+impl Store {
+    /// Asks the flush thread for a sign of life, and tells of those so far: a thread that is well has made a turn, or is
+    /// writing, by the next call a moment later.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        let vitals = self.inner.pulse.vitals();
+        // Under the lock: the thread is waiting then, or has not looked yet.
+        let state = self.inner.lock();
+        self.inner.wake.notify_one();
+        drop(state);
+        vitals
+    }
+}
