@@ -72,12 +72,8 @@ mod tests {
     #[test]
     fn an_idle_flush_thread_answers_each_question() {
         let store = Store::open(Options {
-            dir: "/data".into(),
-            disk: Arc::new(disk::sim::SimDisk::new(1)),
             head_bytes: 1 << 20,
-            flush_interval: Duration::from_secs(3600),
-            query_memory: 1 << 20,
-            max_query_series: 500,
+            ..Options::new("/data", Arc::new(disk::sim::SimDisk::new(1)))
         });
         let store = store.unwrap();
         for _ in 0..3 {
