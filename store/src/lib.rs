@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod block;
+pub mod clock;
 mod codec;
 mod flush;
 pub mod head;
