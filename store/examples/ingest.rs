@@ -40,6 +40,8 @@ fn main() {
         flush_interval: Duration::from_secs(1800),
         query_memory: 32 << 20,
         max_query_series: 500,
+        retention: store::retention::Retention::default(),
+        clock: store::clock::Timekeeper::system(store::clock::Trust::Auto),
     })
     .expect("open");
     let (wall, cpu, own) = (Instant::now(), cpu_seconds(), thread_seconds());

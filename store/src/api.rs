@@ -13,7 +13,9 @@ use logql::plan::Direction;
 use logql::value::Value;
 use wire::LabelSet;
 
+use crate::clock::{Timekeeper, Verdict};
 use crate::query;
+use crate::retention::{Removed, Retention};
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -30,6 +32,10 @@ pub struct Options {
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+    /// What is kept, and what is removed.
+    pub retention: Retention,
+    /// The clock that ages are judged by.
+    pub clock: Timekeeper,
 }
 
 /// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
@@ -188,6 +194,20 @@ pub struct StoreStats {
     pub sequence: u64,
     /// Chunks found damaged since start.
     pub damaged_chunks: u64,
+    /// Removed by retention since start: for age, max_disk, min_free, a full disk.
+    pub removed: [Removed; 4],
+    /// Bytes of all files of the store.
+    pub store_bytes: u64,
+    /// Size and space of its file system, when they could be asked.
+    pub disk: Option<disk::Space>,
+    /// Writes that found the disk full.
+    pub disk_full: u64,
+    /// Less than `min_free` is free, and nothing is left to remove.
+    pub min_free_unmet: bool,
+    /// Whether the clock can be believed; `None` without a store.
+    pub clock: Option<Verdict>,
+    /// Jumps of the clock since start.
+    pub clock_jumps: u64,
     /// Bytes written by purpose.
     pub written: Vec<(disk::Purpose, u64)>,
 }

@@ -221,7 +221,10 @@ impl Timekeeper {
             seen.jumped = Some(boot);
             seen.jumps += 1;
             let seconds = offset.saturating_sub(last) / 1_000_000_000;
-            tracing::warn!(seconds, "the clock jumped; nothing is deleted for its age for an hour");
+            tracing::warn!(
+                seconds,
+                "the clock jumped; nothing is deleted for its age for an hour"
+            );
         }
         let held = |at| boot.saturating_sub(at) < HOLD.as_nanos() as i64;
         let verdict = match (keeper.clock.kept(), keeper.trust) {
@@ -286,7 +289,12 @@ mod tests {
     fn p10_who_keeps_the_clock_decides_whether_it_is_believed() {
         for (wall, kept, trust, want) in [
             (NOW, Kept::Synchronised, Trust::Auto, Verdict::Trusted),
-            (NOW, Kept::Unsynchronised, Trust::Auto, Verdict::Unsynchronised),
+            (
+                NOW,
+                Kept::Unsynchronised,
+                Trust::Auto,
+                Verdict::Unsynchronised,
+            ),
             (NOW, Kept::Unknown, Trust::Auto, Verdict::Unknown),
             (NOW, Kept::Unsynchronised, Trust::Always, Verdict::Trusted),
             (NOW, Kept::Unknown, Trust::Always, Verdict::Trusted),

@@ -16,6 +16,7 @@ pub mod limits;
 mod positions;
 pub mod query;
 mod recover;
+pub mod retention;
 pub mod segment;
 mod store;
 #[cfg(test)]

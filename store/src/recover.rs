@@ -12,6 +12,7 @@ use disk::Disk;
 
 use crate::api::OpenError;
 use crate::positions::Positions;
+use crate::retention::Dead;
 use crate::segment::{self, Reader, SegmentEntry, SegmentError};
 
 /// What the folder holds.
@@ -21,8 +22,8 @@ pub(crate) struct Recovered {
     pub(crate) sequence: u64,
     /// Segments that can be read, by sequence.
     pub(crate) segments: Vec<SegmentEntry>,
-    /// Segments whose summary cannot be read.
-    pub(crate) damaged: u64,
+    /// Files whose summary cannot be read.
+    pub(crate) damaged: Vec<Dead>,
     /// Positions of all sources.
     pub(crate) positions: Positions,
 }
@@ -57,7 +58,11 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
         match read_segment(disk, &path, |reader| Ok(reader.clone()))? {
             Some(reader) => recovered.segments.push(SegmentEntry::of(&reader)),
             None => {
-                recovered.damaged += 1;
+                recovered.damaged.push(Dead {
+                    sequence,
+                    bytes: entry.len,
+                    entries: 0,
+                });
                 newest_damaged = sequence;
             }
         }

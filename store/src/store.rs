@@ -9,10 +9,12 @@ use disk::{Disk, LockGuard};
 use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats};
+use crate::clock::Timekeeper;
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
 use crate::query::{self, Damage};
 use crate::recover::recover;
+use crate::retention::{Retention, Upkeep};
 use crate::segment::{self, SegmentEntry, SegmentSink};
 
 /// Name of the lock file in the data directory.
@@ -27,6 +29,8 @@ pub(crate) struct Inner {
     /// Directory of the segments.
     pub(crate) segments: PathBuf,
     pub(crate) flush_interval: Duration,
+    pub(crate) retention: Retention,
+    pub(crate) clock: Timekeeper,
     #[allow(dead_code, reason = "read by queries")]
     pub(crate) query_memory: usize,
     #[allow(dead_code, reason = "read by queries")]
@@ -63,6 +67,7 @@ pub(crate) struct State {
     pub(crate) flush_time: Duration,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
+    pub(crate) upkeep: Upkeep,
     attempts: u64,
     /// An append was refused for lack of room since the last flush.
     refused: bool,
@@ -170,6 +175,9 @@ impl Store {
         let segments = dir.join(segment::DIR);
         let recovered = recover(&*disk, &segments)?;
         let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
+        let trusted = recovered.segments.iter().filter(|s| s.clock_trusted);
+        trusted.for_each(|s| options.clock.raise_floor(s.written_at));
+        let upkeep = Upkeep::new(recovered.damaged, options.clock.read().boot);
         let head = Head::new(
             options.head_bytes,
             recovered.sequence,
@@ -182,6 +190,8 @@ impl Store {
             disk,
             segments,
             flush_interval: options.flush_interval,
+            retention: options.retention,
+            clock: options.clock,
             query_memory: options.query_memory,
             max_query_series: options.max_query_series,
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
@@ -196,6 +206,7 @@ impl Store {
                 flush_errors: 0,
                 flush_time: Duration::ZERO,
                 bytes,
+                upkeep,
                 attempts: 0,
                 refused: false,
             }),
@@ -344,8 +355,21 @@ impl Store {
             flush_errors: state.flush_errors,
             sequence: state.head.committed(),
             damaged_chunks: self.inner.damage.count(),
+            removed: state.upkeep.removed,
+            store_bytes: state.bytes + state.upkeep.dead_bytes() + state.upkeep.others,
+            disk: state.upkeep.space,
+            disk_full: state.upkeep.full,
+            min_free_unmet: state.upkeep.short,
+            clock: Some(self.inner.clock.read().verdict),
+            clock_jumps: self.inner.clock.jumps(),
             written: self.inner.disk.written(),
         }
+    }
+
+    /// The clock as the store judges it.
+    #[must_use]
+    pub fn clock(&self) -> &Timekeeper {
+        &self.inner.clock
     }
 
     /// Head and segment list as one view: an entry is in exactly one of them.

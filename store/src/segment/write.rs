@@ -8,6 +8,7 @@ use disk::{Disk, File, Mode, Purpose};
 
 use super::{Cell, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
 use crate::block::Encoder;
+use crate::clock::Reading;
 use crate::head::Sets;
 
 /// Bytes collected before a write call.
@@ -18,8 +19,8 @@ const MINUTES: usize = Section::Minutes as usize;
 #[derive(Debug)]
 pub(crate) struct SegmentInput<'a> {
     pub(crate) sequence: u64,
-    /// Wall clock, ns.
-    pub(crate) written_at: i64,
+    /// When it is written.
+    pub(crate) clock: Reading,
     pub(crate) labels: &'a Sets,
     /// Numbers in `labels`, sorted by their bytes, each once.
     pub(crate) streams: &'a [u32],
@@ -145,7 +146,8 @@ fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
         streams: input.streams.len() as u32,
         chunks: input.rows.len() as u32,
         blocks: input.blocks.len() as u32,
-        written_at: input.written_at,
+        written_at: input.clock.wall,
+        clock_trusted: input.clock.is_trusted(),
         blocks_offset,
         has_positions: true,
         sections: [SectionPlace::default(); 5],

@@ -47,6 +47,8 @@ pub fn options(disk: &SimDisk) -> Options {
         flush_interval: Duration::from_secs(86_400),
         query_memory: 64 << 20,
         max_query_series: 500,
+        retention: store::retention::Retention::default(),
+        clock: store::clock::Timekeeper::system(store::clock::Trust::Auto),
     }
 }
 

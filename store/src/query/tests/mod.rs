@@ -267,7 +267,11 @@ impl Fixture {
         let ids: Vec<u32> = ids.collect();
         let input = SegmentInput {
             sequence: self.sequence,
-            written_at: 0,
+            clock: crate::clock::Reading {
+                wall: 0,
+                boot: 0,
+                verdict: crate::clock::Verdict::Trusted,
+            },
             metadata: metadata
                 .iter()
                 .map(|set| sets.intern(set.as_bytes()))
