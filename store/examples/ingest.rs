@@ -40,6 +40,7 @@ fn main() {
         flush_interval: Duration::from_secs(1800),
         query_memory: 32 << 20,
         max_query_series: 500,
+        catch_up_rate: None,
         retention: store::retention::Retention::default(),
         clock: store::clock::Timekeeper::system(store::clock::Trust::Auto),
     })

@@ -32,6 +32,8 @@ pub struct Options {
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+    /// Bytes of raw log a second while catching up on a backlog: writing keeps to half of it. `None`: no bound.
+    pub catch_up_rate: Option<u64>,
     /// What is kept, and what is removed.
     pub retention: Retention,
     /// The clock that ages are judged by.

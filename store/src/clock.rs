@@ -269,7 +269,7 @@ impl Timekeeper {
 
 #[cfg(test)]
 #[path = "clock_sim.rs"]
-pub(crate) mod sim;
+pub mod sim;
 
 #[cfg(test)]
 mod tests {

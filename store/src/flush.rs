@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::block::Encoder;
 use crate::head::{Frozen, Reason, merge};
 use crate::limits::ZSTD_LEVEL;
+use crate::pace::{self, Pace};
 use crate::retention;
-use crate::segment::{self, Reader, SegmentEntry};
+use crate::segment::{self, Reader, SegmentEntry, Target};
 use crate::store::Inner;
 
 /// First pause after a failed write.
@@ -21,15 +22,18 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Runs until the store closes and the head has nothing frozen, or the last try failed.
 pub(crate) fn run(inner: &Inner) {
     let mut retry: Option<(Instant, Duration)> = None;
+    let mut last = None;
     while let Some(job) = next(inner, retry.map(|(at, _)| at)) {
         let Job::Write(frozen) = job else {
             retention::tend(inner);
             continue;
         };
         let started = Instant::now();
-        match write(inner, &frozen) {
+        let backlog = frozen.reason == Reason::Size && pace::is_backlog(last, started);
+        match write(inner, &frozen, &Pace::new(inner, backlog)) {
             Ok(segment) => {
                 retry = None;
+                last = Some(Instant::now());
                 let mut state = inner.lock();
                 state.head.commit(segment);
                 state.flushes[frozen.reason as usize] += 1;
@@ -121,14 +125,20 @@ fn next(inner: &Inner, retry_at: Option<Instant>) -> Option<Job> {
     }
 }
 
-fn write(inner: &Inner, frozen: &Frozen) -> std::io::Result<SegmentEntry> {
+fn write(inner: &Inner, frozen: &Frozen, pace: &Pace<'_>) -> std::io::Result<SegmentEntry> {
     let clock = inner.clock.read();
     let attempt = inner.lock().next_attempt();
     let path = {
         let mut encoder = Encoder::new(ZSTD_LEVEL)?;
         let mut merged = merge(&frozen.epoch, &mut encoder)?;
         let input = merged.segment(&frozen.epoch, clock, &frozen.positions);
-        segment::write(&*inner.disk, &inner.segments, attempt, &input, &mut encoder)?
+        let to = Target {
+            disk: &*inner.disk,
+            dir: &inner.segments,
+            attempt,
+            pace: Some(pace),
+        };
+        segment::write(to, &input, &mut encoder)?
     };
     let reader = Reader::open(&*inner.disk, &path).map_err(std::io::Error::other)?;
     // The index is a cache and never synced. Written here, its bytes go out with the directory's journal commit; written

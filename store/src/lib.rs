@@ -13,6 +13,7 @@ pub mod head;
 pub mod http;
 pub mod index;
 pub mod limits;
+mod pace;
 mod positions;
 pub mod query;
 mod recover;

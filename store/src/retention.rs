@@ -7,7 +7,7 @@
 //! | age | it was written longer ago than `retention_period` | yes |
 //! | max_disk | the store is larger than `max_disk`: lowest sequence first | no |
 //! | min_free | the file system has less than `min_free` left, whoever filled it: lowest sequence first | no |
-//! | full | a flush found the disk full: lowest sequence first, as much as the flush needs | no |
+//! | full | a flush found the disk full: lowest sequence first, as much as the flush needs; never if neither `max_disk` nor `min_free` is set | no |
 //!
 //! **Age** counts trusted evidence only (promise P10). It is not that of the entries: lines stamped 1970, or by a clock
 //! months behind, and a backlog found at the first start are new here. A segment's summary has the wall clock at writing,
@@ -399,10 +399,18 @@ pub(crate) fn ride(inner: &Inner, reading: Reading, coming: u64) {
     remove(inner, &victims);
 }
 
-/// Makes room for a flush that found the disk full. False when there is nothing to remove.
+/// Makes room for a flush that found the disk full. False when there is nothing that may be removed.
 pub(crate) fn make_room(inner: &Inner, bytes: u64) -> bool {
     let mut state = inner.lock();
     state.upkeep.full += 1;
+    if inner
+        .retention
+        .max_disk
+        .or(inner.retention.min_free)
+        .is_none()
+    {
+        return false;
+    }
     let mut needed = bytes.max(FULL_BYTES_MIN) as i64;
     let (items, _) = items(&state);
     let mut victims = Vec::new();

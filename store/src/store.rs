@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) segments: PathBuf,
     pub(crate) flush_interval: Duration,
     pub(crate) retention: Retention,
+    pub(crate) catch_up_rate: Option<u64>,
     pub(crate) clock: Timekeeper,
     #[allow(dead_code, reason = "read by queries")]
     pub(crate) query_memory: usize,
@@ -74,6 +75,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether somebody waits for a flush.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurry || self.closing || self.closed
+    }
+
     /// A number that no temporary file of this process had.
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
@@ -191,6 +197,7 @@ impl Store {
             segments,
             flush_interval: options.flush_interval,
             retention: options.retention,
+            catch_up_rate: options.catch_up_rate,
             clock: options.clock,
             query_memory: options.query_memory,
             max_query_series: options.max_query_series,

@@ -30,6 +30,7 @@ fn options(disk: Arc<dyn Disk>) -> Options {
         flush_interval: Duration::from_secs(3600),
         query_memory: 32 << 20,
         max_query_series: 500,
+        catch_up_rate: None,
         retention: crate::retention::Retention::default(),
         clock: crate::clock::Timekeeper::system(crate::clock::Trust::Auto),
     }

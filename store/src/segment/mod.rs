@@ -23,7 +23,7 @@ mod write;
 
 pub use read::{Reader, Unpacker};
 pub use verify::{Report, verify};
-pub(crate) use write::{SegmentInput, write};
+pub(crate) use write::{SegmentInput, Target, write};
 
 use crate::block::BlockError;
 

@@ -286,7 +286,13 @@ impl Fixture {
         };
         let folder = self.folder.path().join("segments");
         let mut encoder = Encoder::new(1).unwrap();
-        let path = write(&*self.disk, &folder, 0, &input, &mut encoder).unwrap();
+        let to = segment::Target {
+            disk: &*self.disk,
+            dir: &folder,
+            attempt: 0,
+            pace: None,
+        };
+        let path = write(to, &input, &mut encoder).unwrap();
         let reader = Reader::open(&*self.disk, &path).unwrap();
         segment::SegmentSink::renamed(&self.index, &reader);
         self.segments.push(SegmentEntry::of(&reader));
