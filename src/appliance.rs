@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::api::{OpenError, Options, Store};
+use store::clock::Timekeeper;
 use store::http::{HttpLimits, Service, State};
+use store::retention::Retention;
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
@@ -94,7 +96,8 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`.
+/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`. A command
+/// without an address only looks: it removes nothing.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -106,11 +109,22 @@ pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<St
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
         max_query_series: config.max_query_series,
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+        retention: addr.map_or_else(Retention::default, |_| retention(config)),
+        clock: Timekeeper::system(config.clock),
     })?;
     if let Some(addr) = addr {
         store.set_note(&format!("addr={addr}"));
     }
     Ok(store)
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        period: config.retention_period,
+        max_disk: config.max_disk,
+        min_free: config.min_free,
+    }
 }
 
 /// A failed open in the user's words.
@@ -299,6 +313,8 @@ fn agent_config(config: &Config, stats: Arc<agent::stats::Stats>) -> agent::conf
             Reader::Uring => ReaderChoice::Uring,
             Reader::Pread => ReaderChoice::Pread,
         },
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+        catch_up_order: config.catch_up_order,
         stats,
         ..Default::default()
     }

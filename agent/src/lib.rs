@@ -13,6 +13,7 @@ mod files;
 mod frame;
 mod instance;
 mod labels;
+mod pace;
 mod position;
 mod run;
 pub mod sink;
@@ -20,6 +21,6 @@ pub mod stats;
 pub mod tail;
 mod watch;
 
-pub use config::{Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
+pub use config::{CatchUpOrder, Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
 pub use run::{AgentError, run, start};
 pub use stats::{Snapshot, Stats};
