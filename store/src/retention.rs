@@ -135,7 +135,7 @@ pub(crate) struct Upkeep {
     pub(crate) full: u64,
     next: Instant,
     aged: Option<Instant>,
-    /// Bytes given back lately, and when.
+    /// Bytes given back last, and when.
     freed: Option<(Instant, u64)>,
     /// Time since boot at the start, ns.
     started: i64,
@@ -303,15 +303,23 @@ fn plan(inner: &Inner, state: &State, look: Look) -> Plan {
         }
         _ => 0,
     };
-    for (item, old) in items.iter().zip(old.0) {
+    let judged = || items.iter().zip(old.0.iter().copied());
+    // What goes for its age makes room, wherever it stands.
+    for (item, _) in judged().filter(|(_, old)| *old) {
+        over = over.saturating_sub(item.bytes);
+        missing = missing.saturating_sub(item.bytes);
+    }
+    for (item, old) in judged() {
         let reason = match (old, over > 0, missing > 0) {
             (true, ..) => Reason::Age,
             (_, true, _) => Reason::MaxDisk,
             (_, _, true) => Reason::MinFree,
             _ => continue,
         };
-        over = over.saturating_sub(item.bytes);
-        missing = missing.saturating_sub(item.bytes);
+        if !old {
+            over = over.saturating_sub(item.bytes);
+            missing = missing.saturating_sub(item.bytes);
+        }
         plan.victims.push((*item, reason));
     }
     let wanted = old.1 || over > 0 || missing > 0;
@@ -365,12 +373,13 @@ pub(crate) fn tend(inner: &Inner) {
     let positions = plan.newest && !more && positions_alone(&mut state);
     if more || positions {
         state.upkeep.next = now;
-    } else {
-        state.upkeep.answered = asked;
     }
     drop(state);
     remove(inner, &victims);
-    inner.done.notify_all();
+    if !(more || positions) {
+        inner.lock().upkeep.answered = asked;
+        inner.done.notify_all();
+    }
 }
 
 /// The same within a flush, before the sync of the directory makes its own change of names durable: `coming` are the bytes
@@ -533,9 +542,9 @@ fn remove(inner: &Inner, victims: &[(Item, Reason)]) -> bool {
     let gone = failed.len() < victims.len();
     let mut state = inner.lock();
     state.upkeep.dead.append(&mut failed);
-    let now = Instant::now();
-    let freed = freed + state.upkeep.settling(now);
-    state.upkeep.freed = Some((now, freed));
+    if freed > 0 {
+        state.upkeep.freed = Some((Instant::now(), freed));
+    }
     for ((sum, more), reason) in state
         .upkeep
         .removed

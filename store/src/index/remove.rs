@@ -11,6 +11,9 @@ use crate::codec::Cursor;
 /// Most streams dropped in one transaction; more go with the next removal. Bounds its memory and its log.
 const DROP_MAX: usize = 4096;
 
+/// Highest id for which streams are dropped: two megabytes of bits. Beyond it, or with a damaged id, they stay.
+const ID_MAX: u32 = 1 << 24;
+
 /// Deletes the rows of segments and, with `prune`, streams without a segment.
 pub(super) fn remove(c: &mut Connection, sequences: &[u64], prune: bool) -> Result<(), IndexError> {
     let t = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -31,6 +34,9 @@ pub(super) fn remove(c: &mut Connection, sequences: &[u64], prune: bool) -> Resu
 /// Streams that no segment has, rising, at most [`DROP_MAX`].
 fn unused(c: &Connection) -> Result<Vec<u32>, IndexError> {
     let last: u32 = c.query_row("SELECT coalesce(max(id), 0) FROM streams", [], |r| r.get(0))?;
+    if last > ID_MAX {
+        return Ok(Vec::new());
+    }
     // A bit each: ids are given in turn.
     let mut used = vec![0_u64; last as usize / 64 + 1];
     let mut statement = c.prepare_cached("SELECT streams FROM segments")?;
