@@ -59,3 +59,7 @@ impl<'a> Pace<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pace_tests.rs"]
+mod tests;
