@@ -80,15 +80,17 @@ def make_tree(tmp, pods, gib):
         d = "%s/%s_%s_%s%03x/%s" % (pods, namespace, name, uid[:-3], n, container)
         os.makedirs(d)
         for k in range(FILES):
-            if left <= 0:
-                break
             times = max(1, min(FILE_BYTES, left) // len(text))
             old = "" if k == FILES - 1 or left <= FILE_BYTES else ".20261120-09%02d00" % k
             with open(d + "/0.log" + old, "wb") as f:
+                # Files that begin alike would be one file and its copies.
+                f.write(text[:text.index(b" ")] + b" stdout F file %d of container %d\n" % (k, n))
                 for _ in range(times):
                     f.write(text)
-            lines[name] = lines.get(name, 0) + times * count
+            lines[name] = lines.get(name, 0) + times * count + 1
             left -= times * len(text)
+            if not old:
+                break
         n += 1
     shutil.rmtree(base)
     return lines
@@ -197,6 +199,8 @@ def main():
     a = ap.parse_args()
     a.bin, a.check = os.path.abspath(a.bin), a.check.split(",")
     tmp = tempfile.mkdtemp(prefix="drupelet-neighbour-")
+    # A signal becomes an exception, so that what was made is taken away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     mnt, _, _ = loopfs.up(int(a.gib * 1024 * 1.4) + 512)
     try:
         run(a, tmp, mnt)
