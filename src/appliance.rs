@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use agent::AgentError;
 use store::api::{OpenError, Options, Store, Tuning};
+use store::clock::Timekeeper;
 use store::http::{HttpLimits, Service, State};
+use store::retention::Retention;
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
@@ -107,16 +109,22 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`.
+/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`. A command
+/// without an address only looks: it removes nothing.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
     let store = Store::open(Options {
         head_bytes: config.head_bytes,
-        tuning: tuning(config),
+        tuning: Tuning {
+            // A command that only looks removes nothing.
+            retention: addr.map_or_else(Retention::default, |_| retention(config)),
+            ..tuning(config)
+        },
         push_sync_interval: config.push_sync_interval,
         push_log_size: config.push_log_size,
+        clock: Timekeeper::system(config.clock),
         ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
@@ -130,6 +138,16 @@ fn tuning(config: &Config) -> Tuning {
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
         max_query_series: config.max_query_series,
+        retention: retention(config),
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        period: config.retention_period,
+        max_disk: config.max_disk,
+        min_free: config.min_free,
     }
 }
 
@@ -425,6 +443,8 @@ pub(crate) fn agent_config(
             Reader::Uring => ReaderChoice::Uring,
             Reader::Pread => ReaderChoice::Pread,
         },
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+        catch_up_order: config.catch_up_order,
         stats,
         ..Default::default()
     }

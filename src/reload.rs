@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) const LIVE: &[&str] = &[
     "log_level",
     "flush_interval",
+    "max_disk",
+    "min_free",
+    "limits_config.retention_period",
     "limits_config.max_query_series",
     "limits_config.max_entries_limit_per_query",
     "limits_config.query_timeout",

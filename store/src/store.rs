@@ -9,12 +9,14 @@ use disk::{Disk, LockGuard};
 use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
+use crate::clock::Timekeeper;
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
 use crate::pulse::Pulse;
 use crate::pushlog::{self, PushLog};
 use crate::query::{self, Damage};
 use crate::recover::recover;
+use crate::retention::Upkeep;
 use crate::segment::{self, SegmentEntry, SegmentSink};
 
 /// Name of the lock file in the data directory.
@@ -30,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) segments: PathBuf,
     /// What can be changed while it runs.
     tuning: Mutex<Tuning>,
+    pub(crate) clock: Timekeeper,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
     /// Which streams are where; a cache.
@@ -66,6 +69,7 @@ pub(crate) struct State {
     pub(crate) flush_time: Duration,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
+    pub(crate) upkeep: Upkeep,
     attempts: u64,
     /// An append was refused for lack of room since the last flush.
     refused: bool,
@@ -74,7 +78,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn new(head: Head, bytes: u64) -> State {
+    /// Whether somebody waits for a flush.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurry || self.closing || self.closed
+    }
+
+    fn new(head: Head, bytes: u64, upkeep: Upkeep) -> State {
         State {
             head,
             closing: false,
@@ -85,6 +94,7 @@ impl State {
             flush_errors: 0,
             flush_time: Duration::ZERO,
             bytes,
+            upkeep,
             attempts: 0,
             refused: false,
             wanted: 0,
@@ -245,6 +255,9 @@ impl Store {
         let recovered = recover(&*disk, &segments)?;
         let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
         let mut found = pushlog::scan(&*disk, &dir, &recovered)?;
+        let trusted = recovered.segments.iter().filter(|s| s.clock_trusted);
+        trusted.for_each(|s| options.clock.raise_floor(s.written_at));
+        let upkeep = Upkeep::new(recovered.damaged, options.clock.read().boot);
         let head = Head::new(
             options.head_bytes.max(found.head_bytes),
             // No new segment may stand for an epoch that the log speaks of.
@@ -258,6 +271,7 @@ impl Store {
             disk,
             segments,
             tuning: Mutex::new(options.tuning),
+            clock: options.clock,
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
             damage: Damage::default(),
             log: PushLog::new(
@@ -269,6 +283,7 @@ impl Store {
             state: Mutex::new(State::new(
                 head.map_err(io("allocate the head of", &dir))?,
                 bytes,
+                upkeep,
             )),
             wake: Condvar::new(),
             done: Condvar::new(),
@@ -442,8 +457,21 @@ impl Store {
             sequence: state.head.committed(),
             damaged_chunks: self.inner.damage.count(),
             push_log: self.inner.log.stats(state.head.durable()),
+            removed: state.upkeep.removed,
+            store_bytes: state.bytes + state.upkeep.dead_bytes() + state.upkeep.others,
+            disk: state.upkeep.space,
+            disk_full: state.upkeep.full,
+            min_free_unmet: state.upkeep.short,
+            clock: Some(self.inner.clock.read().verdict),
+            clock_jumps: self.inner.clock.jumps(),
             written: self.inner.disk.written(),
         }
+    }
+
+    /// The clock as the store judges it.
+    #[must_use]
+    pub fn clock(&self) -> &Timekeeper {
+        &self.inner.clock
     }
 
     /// Head and segment list as one view: an entry is in exactly one of them.
