@@ -15,19 +15,16 @@ use crate::report::Failure;
 
 /// How often the file is looked at. Kubernetes takes a minute to bring a changed ConfigMap to a node.
 const LOOK: Duration = Duration::from_secs(5);
-/// Keys that take effect without a restart; all others are said to need one.
-pub(crate) const LIVE: &[&str] = &[
-    "log_level",
-    "flush_interval",
-    "max_disk",
-    "min_free",
-    "limits_config.retention_period",
-    "limits_config.max_query_series",
-    "limits_config.max_entries_limit_per_query",
-    "limits_config.query_timeout",
-    "limits_config.max_query_length",
-    "limits_config.query_memory",
-];
+/// Whether a key takes effect without a restart; of all others it is said that they need one.
+pub(crate) fn is_live(path: &str) -> bool {
+    // How much memory bodies may take is divided at the start.
+    let limit = path.starts_with("limits_config.") && path != "limits_config.max_recv_msg_size";
+    limit
+        || matches!(
+            path,
+            "log_level" | "flush_interval" | "max_disk" | "min_free"
+        )
+}
 
 /// What `/metrics` says of reloads.
 #[derive(Debug, Default)]
@@ -135,7 +132,7 @@ impl Reloader {
         self.stats.ok.fetch_add(1, Ordering::Relaxed);
         self.stats.last_failed.store(0, Ordering::Relaxed);
         for change in self.started.differences(&new) {
-            if !LIVE.contains(&change.path) {
+            if !is_live(change.path) {
                 tracing::warn!(
                     key = change.path,
                     in_force = change.old,
@@ -145,7 +142,7 @@ impl Reloader {
             }
         }
         let changes = self.current.differences(&new);
-        let live: Vec<_> = changes.iter().filter(|c| LIVE.contains(&c.path)).collect();
+        let live: Vec<_> = changes.iter().filter(|c| is_live(c.path)).collect();
         for change in &live {
             tracing::info!(
                 key = change.path,
