@@ -75,6 +75,23 @@ pub(crate) struct State {
 }
 
 impl State {
+    fn new(head: Head, bytes: u64, upkeep: Upkeep) -> State {
+        State {
+            head,
+            closing: false,
+            closed: false,
+            hurry: false,
+            failure: None,
+            flushes: [0; 4],
+            flush_errors: 0,
+            flush_time: Duration::ZERO,
+            bytes,
+            upkeep,
+            attempts: 0,
+            refused: false,
+        }
+    }
+
     /// Whether somebody waits for a flush.
     pub(crate) fn is_hurried(&self) -> bool {
         self.hurry || self.closing || self.closed
@@ -203,20 +220,11 @@ impl Store {
             max_query_series: options.max_query_series,
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
             damage: Damage::default(),
-            state: Mutex::new(State {
-                head: head.map_err(io("allocate the head of", &dir))?,
-                closing: false,
-                closed: false,
-                hurry: false,
-                failure: None,
-                flushes: [0; 4],
-                flush_errors: 0,
-                flush_time: Duration::ZERO,
+            state: Mutex::new(State::new(
+                head.map_err(io("allocate the head of", &dir))?,
                 bytes,
                 upkeep,
-                attempts: 0,
-                refused: false,
-            }),
+            )),
             wake: Condvar::new(),
             done: Condvar::new(),
             room: tokio::sync::Notify::new(),

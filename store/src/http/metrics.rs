@@ -182,7 +182,8 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
 
 /// Appends what retention did, and what it goes by.
 fn write_upkeep(out: &mut String, stats: &StoreStats) {
-    let removed: [(&str, &str, fn(&Removed) -> u64); 3] = [
+    type Of = fn(&Removed) -> u64;
+    let removed: [(&str, &str, Of); 3] = [
         ("segments", "Segments removed, by reason.", |r| r.segments),
         ("bytes", "Bytes of segments removed, by reason.", |r| {
             r.bytes
