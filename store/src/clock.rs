@@ -349,6 +349,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the mark is systemd-timesyncd's")]
     fn the_system_clock_moves_and_reads_the_mark_of_timesyncd() {
         let clock = SystemClock::new();
         assert!(clock.wall() > 0 && clock.boot() > 0);

@@ -179,84 +179,99 @@ fn check_nothing_is_removed(name: &str, trust: Trust, start: (i64, Kept), events
     }
 }
 
+const fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 3600)
+}
+
+const fn days(n: u64) -> Duration {
+    hours(24 * n)
+}
+
+/// Where a saved clock left off.
+const SAVED: i64 = NOW - MONTHS;
+
+/// Name, who vouches for the clock, what it shows at first, and what happens.
+type Story = (&'static str, Trust, (i64, Kept), &'static [Event]);
+
+const STORIES: &[Story] = &[
+    (
+        "1970 until a time server answers",
+        Trust::Auto,
+        (1_000, Unsynchronised),
+        &[Pass(days(30)), Set(NOW, Synchronised), Pass(days(6))],
+    ),
+    (
+        "a saved clock months behind, then right",
+        Trust::Auto,
+        (SAVED, Unsynchronised),
+        &[
+            Pass(HOUR),
+            Set(NOW, Synchronised),
+            Pass(HOUR),
+            Pass(days(6)),
+        ],
+    ),
+    (
+        "a jump ahead and back",
+        Trust::Auto,
+        (NOW, Synchronised),
+        &[
+            Pass(hours(2)),
+            Set(NOW + MONTHS, Synchronised),
+            Pass(Duration::from_secs(1800)),
+            Set(NOW + 3_600_000_000_000, Synchronised),
+            Pass(hours(2)),
+            Pass(days(5)),
+        ],
+    ),
+    (
+        "years ahead without a time server",
+        Trust::Auto,
+        (NOW + 20 * MONTHS, Unsynchronised),
+        &[
+            Pass(days(30)),
+            Set(NOW, Synchronised),
+            Pass(hours(2)),
+            Pass(days(5)),
+        ],
+    ),
+    (
+        "nobody may ask",
+        Trust::Auto,
+        (NOW, Unknown),
+        &[Pass(days(300)), Pass(days(300)), Set(NOW, Unknown)],
+    ),
+    (
+        "reboots into the past",
+        Trust::Auto,
+        (NOW, Synchronised),
+        &[
+            Pass(hours(2)),
+            Reboot(0, Unsynchronised),
+            Pass(DAY),
+            Reboot(SAVED, Unsynchronised),
+            Set(NOW + 86_400_000_000_000, Synchronised),
+            Pass(hours(2)),
+        ],
+    ),
+    (
+        "a hardware clock that lost its battery",
+        Trust::Always,
+        (NOW, Unsynchronised),
+        &[
+            Pass(hours(2)),
+            Reboot(1_000, Unsynchronised),
+            Pass(days(30)),
+            Reboot(SAVED, Unsynchronised),
+            Pass(hours(2)),
+        ],
+    ),
+];
+
 #[test]
 fn p10_a_wrong_clock_deletes_nothing() {
-    let fake = NOW - MONTHS;
-    for (name, trust, start, events) in [
-        (
-            "1970 until a time server answers",
-            Trust::Auto,
-            (1_000, Unsynchronised),
-            &[Pass(30 * DAY), Set(NOW, Synchronised), Pass(6 * DAY)][..],
-        ),
-        (
-            "a saved clock months behind, then right",
-            Trust::Auto,
-            (fake, Unsynchronised),
-            &[
-                Pass(HOUR),
-                Set(NOW, Synchronised),
-                Pass(HOUR),
-                Pass(6 * DAY),
-            ],
-        ),
-        (
-            "a jump ahead and back",
-            Trust::Auto,
-            (NOW, Synchronised),
-            &[
-                Pass(2 * HOUR),
-                Set(NOW + MONTHS, Synchronised),
-                Pass(HOUR / 2),
-                Set(NOW + 3_600_000_000_000, Synchronised),
-                Pass(2 * HOUR),
-                Pass(5 * DAY),
-            ],
-        ),
-        (
-            "years ahead without a time server",
-            Trust::Auto,
-            (NOW + 20 * MONTHS, Unsynchronised),
-            &[
-                Pass(30 * DAY),
-                Set(NOW, Synchronised),
-                Pass(2 * HOUR),
-                Pass(5 * DAY),
-            ],
-        ),
-        (
-            "nobody may ask",
-            Trust::Auto,
-            (NOW, Unknown),
-            &[Pass(300 * DAY), Pass(300 * DAY), Set(NOW, Unknown)],
-        ),
-        (
-            "reboots into the past",
-            Trust::Auto,
-            (NOW, Synchronised),
-            &[
-                Pass(2 * HOUR),
-                Reboot(0, Unsynchronised),
-                Pass(DAY),
-                Reboot(fake, Unsynchronised),
-                Set(NOW + 86_400_000_000_000, Synchronised),
-                Pass(2 * HOUR),
-            ],
-        ),
-        (
-            "a hardware clock that lost its battery",
-            Trust::Always,
-            (NOW, Unsynchronised),
-            &[
-                Pass(2 * HOUR),
-                Reboot(1_000, Unsynchronised),
-                Pass(30 * DAY),
-                Reboot(fake, Unsynchronised),
-                Pass(2 * HOUR),
-            ],
-        ),
-    ] {
-        check_nothing_is_removed(name, trust, start, events);
+    for (name, trust, start, events) in STORIES {
+        check_nothing_is_removed(name, *trust, *start, events);
     }
 }
 

@@ -284,7 +284,8 @@ fn write_push_log(out: &mut String, stats: &PushLogStats) {
 
 /// Appends what retention did, and what it goes by.
 fn write_upkeep(out: &mut String, stats: &StoreStats) {
-    let removed: [(&str, &str, fn(&Removed) -> u64); 3] = [
+    type Of = fn(&Removed) -> u64;
+    let removed: [(&str, &str, Of); 3] = [
         ("segments", "Segments removed, by reason.", |r| r.segments),
         ("bytes", "Bytes of segments removed, by reason.", |r| {
             r.bytes
