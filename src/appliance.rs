@@ -22,7 +22,7 @@ use crate::local_sink::LocalSink;
 use crate::notify::{Notifier, Part};
 use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Asked, Signals, exit_now};
+use crate::signals::{Signals, exit_now};
 
 /// What runs in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,7 +310,10 @@ async fn live(
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = until_stopped(&mut signals, &mut reloader, &notifier, (store, &service)) => {
+        name = reloader.until_stopped(&mut signals, &notifier, |config| {
+            store.tune(tuning(config));
+            service.set_limits(http_limits(config));
+        }) => {
             tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
@@ -345,31 +348,6 @@ async fn live(
             tracing::info!("stopped");
             Ok(())
         }
-    }
-}
-
-/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
-/// the end.
-async fn until_stopped(
-    signals: &mut Signals,
-    reloader: &mut Reloader,
-    notifier: &Notifier,
-    (store, service): (&Store, &Service),
-) -> &'static str {
-    loop {
-        tokio::select! {
-            asked = signals.next() => if let Asked::Stop(name) = asked {
-                return name;
-            },
-            () = reloader.changed() => {}
-        }
-        notifier.reloading();
-        if let Some(config) = reloader.reload() {
-            crate::logging::set_level(config.log_level);
-            store.tune(tuning(config));
-            service.set_limits(http_limits(config));
-        }
-        notifier.reloaded();
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::args::Raw;
 use crate::config::Config;
+use crate::notify::Notifier;
 use crate::report::Failure;
+use crate::signals::{Asked, Signals};
 
 /// How often the file is looked at. Kubernetes takes a minute to bring a changed ConfigMap to a node.
 const LOOK: Duration = Duration::from_secs(5);
@@ -100,7 +102,7 @@ impl Reloader {
     }
 
     /// Completes when the file is another one than before. Cancelling it loses nothing.
-    pub(crate) async fn changed(&mut self) {
+    async fn changed(&mut self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;
         };
@@ -115,8 +117,32 @@ impl Reloader {
         }
     }
 
+    /// Reads the configuration again as often as a signal asks for it or the file changes; completes with the name of the
+    /// signal that asks for the end. `apply` puts what changed in force, but for the log level.
+    pub(crate) async fn until_stopped(
+        &mut self,
+        signals: &mut Signals,
+        notifier: &Notifier,
+        apply: impl Fn(&Config),
+    ) -> &'static str {
+        loop {
+            tokio::select! {
+                asked = signals.next() => if let Asked::Stop(name) = asked {
+                    return name;
+                },
+                () = self.changed() => {}
+            }
+            notifier.reloading();
+            if let Some(config) = self.reload() {
+                crate::logging::set_level(config.log_level);
+                apply(config);
+            }
+            notifier.reloaded();
+        }
+    }
+
     /// Reads the configuration again; gives it if live keys changed.
-    pub(crate) fn reload(&mut self) -> Option<&Config> {
+    fn reload(&mut self) -> Option<&Config> {
         let Some(raw) = &self.raw else {
             tracing::info!("there is no configuration to read again");
             return None;

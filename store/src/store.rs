@@ -238,19 +238,7 @@ impl Store {
             }
         };
         disk.create_dir_all(&dir).map_err(io("create", &dir))?;
-        let lock_path = dir.join(LOCK);
-        let lock = match disk.lock(&lock_path) {
-            Ok(lock) => lock,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                let holder = holder(&*disk, &lock_path);
-                return Err(OpenError::InUse { dir, holder });
-            }
-            Err(e) => return Err(io("lock", &lock_path)(e)),
-        };
-        // The note only makes a message better: a full disk must not stop the start.
-        if let Err(error) = lock.set_note(&format!("process {}", std::process::id())) {
-            tracing::warn!(%error, "cannot note the holder in `{}`", lock_path.display());
-        }
+        let lock = take_lock(&*disk, &dir)?;
         let segments = dir.join(segment::DIR);
         let recovered = recover(&*disk, &segments)?;
         let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
@@ -488,6 +476,36 @@ impl Store {
     pub fn segments(&self) -> Vec<SegmentEntry> {
         self.inner.lock().head.segments().to_vec()
     }
+}
+
+/// Takes the directory for this process.
+///
+/// # Errors
+/// Another process has it, or an I/O error.
+fn take_lock(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn LockGuard>, OpenError> {
+    let path = dir.join(LOCK);
+    let lock = match disk.lock(&path) {
+        Ok(lock) => lock,
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            return Err(OpenError::InUse {
+                dir: dir.to_owned(),
+                holder: holder(disk, &path),
+            });
+        }
+        Err(source) => {
+            let action = "lock";
+            return Err(OpenError::Io {
+                action,
+                path,
+                source,
+            });
+        }
+    };
+    // The note only makes a message better: a full disk must not stop the start.
+    if let Err(error) = lock.set_note(&format!("process {}", std::process::id())) {
+        tracing::warn!(%error, "cannot note the holder in `{}`", path.display());
+    }
+    Ok(lock)
 }
 
 fn holder(disk: &dyn Disk, path: &std::path::Path) -> String {
