@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use agent::AgentError;
 use store::api::{OpenError, Options, Store, Tuning};
+use store::clock::Timekeeper;
 use store::http::{HttpLimits, Service, State};
+use store::retention::Retention;
 use tokio::sync::watch;
 
 use crate::config::{Config, Reader};
@@ -20,7 +22,7 @@ use crate::local_sink::LocalSink;
 use crate::notify::{Notifier, Part};
 use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Asked, Signals, exit_now};
+use crate::signals::{Signals, exit_now};
 
 /// What runs in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,16 +109,22 @@ pub(crate) fn check_pods_dir(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`.
+/// Opens the store of a configuration; `addr` goes into the lock file's note for `drupelet query --data-dir`. A command
+/// without an address only looks: it removes nothing.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub(crate) fn open_store(config: &Config, addr: Option<SocketAddr>) -> Result<Store, OpenError> {
     let store = Store::open(Options {
         head_bytes: config.head_bytes,
-        tuning: tuning(config),
+        tuning: Tuning {
+            // A command that only looks removes nothing.
+            retention: addr.map_or_else(Retention::default, |_| retention(config)),
+            ..tuning(config)
+        },
         push_sync_interval: config.push_sync_interval,
         push_log_size: config.push_log_size,
+        clock: Timekeeper::system(config.clock),
         ..Options::new(&config.data_dir, Arc::new(disk::real::RealDisk::new()))
     })?;
     if let Some(addr) = addr {
@@ -130,6 +138,16 @@ fn tuning(config: &Config) -> Tuning {
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
         max_query_series: config.max_query_series,
+        retention: retention(config),
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        period: config.retention_period,
+        max_disk: config.max_disk,
+        min_free: config.min_free,
     }
 }
 
@@ -292,7 +310,10 @@ async fn live(
 
     let mut http_runs = true;
     let early = tokio::select! {
-        name = until_stopped(&mut signals, &mut reloader, &notifier, (store, &service)) => {
+        name = reloader.until_stopped(&mut signals, &notifier, |config| {
+            store.tune(tuning(config));
+            service.set_limits(http_limits(config));
+        }) => {
             tracing::info!(signal = name, "stopping: taking no more, writing what is in memory");
             None
         }
@@ -327,31 +348,6 @@ async fn live(
             tracing::info!("stopped");
             Ok(())
         }
-    }
-}
-
-/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
-/// the end.
-async fn until_stopped(
-    signals: &mut Signals,
-    reloader: &mut Reloader,
-    notifier: &Notifier,
-    (store, service): (&Store, &Service),
-) -> &'static str {
-    loop {
-        tokio::select! {
-            asked = signals.next() => if let Asked::Stop(name) = asked {
-                return name;
-            },
-            () = reloader.changed() => {}
-        }
-        notifier.reloading();
-        if let Some(config) = reloader.reload() {
-            crate::logging::set_level(config.log_level);
-            store.tune(tuning(config));
-            service.set_limits(http_limits(config));
-        }
-        notifier.reloaded();
     }
 }
 
@@ -425,6 +421,8 @@ pub(crate) fn agent_config(
             Reader::Uring => ReaderChoice::Uring,
             Reader::Pread => ReaderChoice::Pread,
         },
+        catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),
+        catch_up_order: config.catch_up_order,
         stats,
         ..Default::default()
     }

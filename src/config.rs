@@ -9,8 +9,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::config::CatchUpOrder;
 use agent::ship::Client;
 use agent::ship::endpoint::shown;
+use store::clock::Trust;
+use store::retention::Share;
 
 use crate::args::Raw;
 use crate::clients;
@@ -60,6 +63,18 @@ pub(crate) struct Config {
     pub(crate) push_sync_interval: Duration,
     /// File for pushes that are not in a segment.
     pub(crate) push_log_size: usize,
+    /// How long logs are kept; `None`: for ever.
+    pub(crate) retention_period: Option<Duration>,
+    /// Most bytes of the store; `None`: no bound.
+    pub(crate) max_disk: Option<Share>,
+    /// Least bytes left free; `None`: no bound.
+    pub(crate) min_free: Option<Share>,
+    /// Who vouches for the clock.
+    pub(crate) clock: Trust,
+    /// Bytes a second while catching up; `None`: no bound.
+    pub(crate) catch_up_rate: Option<usize>,
+    /// Which containers first.
+    pub(crate) catch_up_order: CatchUpOrder,
     /// Series a query may give.
     pub(crate) max_query_series: usize,
     /// Entries a query may ask for.
@@ -198,6 +213,48 @@ const KEYS: &[Key] = &[
         show: |c| show_size(c.push_log_size),
     },
     Key {
+        path: "max_disk",
+        help: "Most space that the store takes; beyond it the oldest segments are removed. 0: no bound.",
+        expects: "a share of the file system such as 10%, or a size such as 4GiB",
+        set: |c, v| share(v).map(|v| c.max_disk = v),
+        show: |c| show_share(c.max_disk),
+    },
+    Key {
+        path: "min_free",
+        help: "Least space that is left free, whoever fills the disk; below it the oldest segments are removed. 0: no bound.",
+        expects: "a share of the file system such as 20%, or a size such as 4GiB",
+        set: |c, v| share(v).map(|v| c.min_free = v),
+        show: |c| show_share(c.min_free),
+    },
+    Key {
+        path: "clock",
+        help: "Whether to believe the clock: `auto` asks the kernel, `trusted` is for a hardware clock without a time service.",
+        expects: "auto or trusted",
+        set: |c, v| pick(v, CLOCKS).map(|v| c.clock = v),
+        show: |c| name_of(c.clock, CLOCKS),
+    },
+    Key {
+        path: "catch_up_rate",
+        help: "Bytes a second that are read of the logs found at the start, so that others get at the card. 0: as fast as it goes.",
+        expects: "a size of at least 64KiB such as 8MiB, or 0",
+        set: |c, v| rate(v).map(|v| c.catch_up_rate = v),
+        show: |c| show_size(c.catch_up_rate.unwrap_or(0)),
+    },
+    Key {
+        path: "catch_up_order",
+        help: "Whose logs found at the start are read first: `even` reads all containers in turn, `newest` those that wrote last.",
+        expects: "even or newest",
+        set: |c, v| pick(v, ORDERS).map(|v| c.catch_up_order = v),
+        show: |c| name_of(c.catch_up_order, ORDERS),
+    },
+    Key {
+        path: "limits_config.retention_period",
+        help: "How long logs are kept, counted from when they were stored. 0: for ever.",
+        expects: "a duration of at least 1h such as 168h or 7d, or 0",
+        set: |c, v| period(v).map(|v| c.retention_period = v),
+        show: |c| show_duration(c.retention_period.unwrap_or_default()),
+    },
+    Key {
         path: "limits_config.max_query_series",
         help: "Series one metric query may give.",
         expects: "a number of at least 1",
@@ -258,6 +315,11 @@ const READERS: &[(&str, Reader)] = &[
     ("uring", Reader::Uring),
     ("pread", Reader::Pread),
 ];
+const CLOCKS: &[(&str, Trust)] = &[("auto", Trust::Auto), ("trusted", Trust::Always)];
+const ORDERS: &[(&str, CatchUpOrder)] = &[
+    ("even", CatchUpOrder::Even),
+    ("newest", CatchUpOrder::Newest),
+];
 const LEVELS: &[(&str, tracing::Level)] = &[
     ("error", tracing::Level::ERROR),
     ("warn", tracing::Level::WARN),
@@ -293,6 +355,12 @@ impl Config {
             flush_interval: Duration::from_secs(30 * 60),
             push_sync_interval: Duration::from_secs(1),
             push_log_size: 16 << 20,
+            retention_period: Some(Duration::from_secs(168 * 3600)),
+            max_disk: Some(Share::Percent(10)),
+            min_free: Some(Share::Percent(20)),
+            clock: Trust::Auto,
+            catch_up_rate: Some(8 << 20),
+            catch_up_order: CatchUpOrder::Even,
             max_query_series: 500,
             max_entries_limit_per_query: 5000,
             query_timeout: Duration::from_secs(60),
@@ -365,6 +433,8 @@ impl Config {
         config.data_dir = root.join("data");
         "pi-demo".clone_into(&mut config.node_name);
         config.log_level = tracing::Level::WARN;
+        // Whoever tries it on a full disk wants to see logs all the same.
+        (config.max_disk, config.min_free) = (None, None);
         // Segments should appear while somebody is looking.
         config.flush_interval = Duration::from_secs(60);
         config.apply_flags(raw)?;
@@ -751,6 +821,37 @@ fn at_least_1s(value: &str) -> Option<Duration> {
 
 fn at_most_1h(value: &str) -> Option<Duration> {
     parse_duration(value).filter(|d| *d <= Duration::from_secs(3600))
+}
+
+/// A duration; nothing for 0.
+fn period(value: &str) -> Option<Option<Duration>> {
+    let period = parse_duration(value)?;
+    let useful = period.is_zero() || period >= Duration::from_secs(3600);
+    useful.then_some((!period.is_zero()).then_some(period))
+}
+
+/// A size; nothing for 0.
+fn rate(value: &str) -> Option<Option<usize>> {
+    let rate = size(value)?;
+    (rate == 0 || rate >= 64 << 10).then_some((rate > 0).then_some(rate))
+}
+
+/// A size or a share in per cent; nothing for 0.
+fn share(value: &str) -> Option<Option<Share>> {
+    let share = match value.strip_suffix('%') {
+        Some(percent) => Share::Percent(percent.trim_end().parse().ok().filter(|p| *p <= 100)?),
+        None => Share::Bytes(size(value)? as u64),
+    };
+    let none = matches!(share, Share::Percent(0) | Share::Bytes(0));
+    Some((!none).then_some(share))
+}
+
+fn show_share(share: Option<Share>) -> String {
+    match share {
+        None => "0".to_owned(),
+        Some(Share::Percent(percent)) => format!("{percent}%"),
+        Some(Share::Bytes(bytes)) => show_size(bytes as usize),
+    }
 }
 
 /// Bytes with a unit; KB and KiB are both 1,024, as in Loki.

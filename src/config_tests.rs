@@ -199,9 +199,63 @@ fn sizes() {
 }
 
 #[test]
+fn what_is_kept() {
+    let config = from_text(
+        "max_disk: 4GiB\nmin_free: 5%\nclock: trusted\ncatch_up_rate: 0\ncatch_up_order: newest\n\
+         limits_config:\n  retention_period: 7d\n",
+    )
+    .unwrap();
+    assert_eq!(config.max_disk, Some(Share::Bytes(4 << 30)));
+    assert_eq!(config.min_free, Some(Share::Percent(5)));
+    assert_eq!(config.clock, Trust::Always);
+    assert_eq!(config.catch_up_rate, None);
+    let week = Duration::from_secs(7 * 86_400);
+    assert_eq!(config.retention_period, Some(week));
+    assert_eq!(Config::defaults(&env).retention_period, Some(week));
+    for off in [
+        "max_disk: 0",
+        "min_free: 0%",
+        "limits_config: {retention_period: 0}",
+    ] {
+        let config = from_text(off).unwrap();
+        let all = config.max_disk.is_some() && config.min_free.is_some();
+        assert!(!all || config.retention_period.is_none(), "{off}");
+    }
+    for (text, what) in [
+        (
+            "max_disk: 101%",
+            "a share of the file system such as 10%, or a size such as 4GiB",
+        ),
+        (
+            "max_disk: a lot",
+            "a share of the file system such as 10%, or a size such as 4GiB",
+        ),
+        (
+            "min_free: -1%",
+            "a share of the file system such as 20%, or a size such as 4GiB",
+        ),
+        (
+            "catch_up_rate: 1KiB",
+            "a size of at least 64KiB such as 8MiB, or 0",
+        ),
+    ] {
+        let (key, value) = text.split_once(": ").unwrap();
+        check_error(
+            text,
+            &format!("c.yaml:1: `{key}` is `{value}`, expected {what}|"),
+        );
+    }
+    check_error(
+        "limits_config:\n  retention_period: 5m\n",
+        "c.yaml:2: `limits_config.retention_period` is `5m`, expected a duration of at least 1h such as 168h or 7d, or 0|",
+    );
+}
+
+#[test]
 fn printed_configuration_reads_back() {
     let text = "pods_dir: '/odd: $$path # x'\nlisten: '[::1]:0'\nreader: pread\nflush_interval: 90s\n\
-                labels:\n  cluster: 'a $$ \"b\"'\nlimits_config:\n  max_query_series: 7\n";
+                max_disk: 1000B\nmin_free: 0\ncatch_up_rate: 0\n\
+                labels:\n  cluster: 'a $$ \"b\"'\nlimits_config:\n  max_query_series: 7\n  retention_period: 0\n";
     for text in ["", text] {
         let config = from_text(text).unwrap();
         let printed = config.to_yaml(&env);
@@ -213,9 +267,12 @@ fn printed_configuration_reads_back() {
 
 #[test]
 fn keys_that_a_reload_changes_exist() {
-    let known = |path: &str| KEYS.iter().any(|key| key.path == path);
-    let unknown: Vec<_> = crate::reload::LIVE.iter().filter(|p| !known(p)).collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
+    let live = |path: &str| {
+        assert!(keys().any(|key| key.path == path), "{path} is no key");
+        crate::reload::is_live(path)
+    };
+    assert!(live("log_level") && live("flush_interval") && live("limits_config.max_line_size"));
+    assert!(!live("max_line_size") && !live("limits_config.max_recv_msg_size"));
 }
 
 #[test]

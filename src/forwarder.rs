@@ -16,9 +16,10 @@ use tokio::sync::watch;
 
 use crate::appliance::{self, STOP_MAX, Tailing, ended};
 use crate::config::Config;
+use crate::notify::{Notifier, Part};
 use crate::reload::Reloader;
 use crate::report::Failure;
-use crate::signals::{Asked, Signals, exit_now};
+use crate::signals::{Signals, exit_now};
 use crate::status_server;
 
 /// Longest that positions are not synced: a power cut repeats what was sent since, and each sync costs a flush of the card.
@@ -35,6 +36,7 @@ pub(crate) fn run(
     reloader: Reloader,
 ) -> Result<(), Failure> {
     appliance::raise_open_files();
+    crate::doctor::warn_of_ignored_limits();
     announce(&client)?;
     let stats = Arc::new(ShipStats::default());
     let disk: Arc<dyn disk::Disk> = Arc::new(disk::real::RealDisk::new());
@@ -105,6 +107,7 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     let stats = Arc::new(Stats::default());
     let agent = appliance::agent_config(config, Arc::clone(&stats));
+    let alive = vec![Part::agent(Arc::clone(&agent.pulse))];
     let tailing = Tailing::start(agent, move || sink, stopped.clone())?;
     let reloads = reloader.stats();
     let metrics = move || {
@@ -120,19 +123,24 @@ async fn live(
     let shipping = shipper.run();
     tokio::pin!(http, shipping);
     tracing::info!(%addr, "listening on {addr}");
+    let notifier = Notifier::from_environment();
+    notifier.ready(addr);
 
     let mut shipped = false;
     let early = tokio::select! {
-        name = until_stopped(&mut signals, &mut reloader) => {
+        // Of the keys that work without a restart only the log level concerns the agent alone.
+        name = reloader.until_stopped(&mut signals, &notifier, |_| {}) => {
             tracing::info!(signal = name, "stopping: reading no more, sending what is in memory");
             None
         }
         () = &mut http => Some("the HTTP service ended by itself"),
+        never = notifier.watch(alive) => match never {},
         () = &mut shipping => {
             shipped = true;
             Some("reading pod logs ended by itself")
         }
     };
+    notifier.stopping();
     let _ = stop.send(true);
     if !shipped {
         tokio::select! {
@@ -148,22 +156,6 @@ async fn live(
         None => {
             tracing::info!("stopped");
             Ok(())
-        }
-    }
-}
-
-/// Reloads the configuration as often as it is asked for or changes; completes with the name of the signal that asks for
-/// the end. Of the keys that work without a restart only the log level concerns the agent alone.
-async fn until_stopped(signals: &mut Signals, reloader: &mut Reloader) -> &'static str {
-    loop {
-        tokio::select! {
-            asked = signals.next() => if let Asked::Stop(name) = asked {
-                return name;
-            },
-            () = reloader.changed() => {}
-        }
-        if let Some(config) = reloader.reload() {
-            crate::logging::set_level(config.log_level);
         }
     }
 }

@@ -102,6 +102,11 @@ const GAUGES: &[Metric] = &[
         "Bytes of deleted files still held to be read.",
         |s| s.deleted_bytes,
     ),
+    (
+        "backlog_bytes",
+        "Bytes of the log files found at the start that are not read yet.",
+        |s| s.backlog_bytes,
+    ),
     ("watches", "inotify watches.", |s| s.watches),
 ];
 

@@ -11,20 +11,22 @@ use std::time::Duration;
 
 use crate::args::Raw;
 use crate::config::Config;
+use crate::notify::Notifier;
 use crate::report::Failure;
+use crate::signals::{Asked, Signals};
 
 /// How often the file is looked at. Kubernetes takes a minute to bring a changed ConfigMap to a node.
 const LOOK: Duration = Duration::from_secs(5);
-/// Keys that take effect without a restart; all others are said to need one.
-pub(crate) const LIVE: &[&str] = &[
-    "log_level",
-    "flush_interval",
-    "limits_config.max_query_series",
-    "limits_config.max_entries_limit_per_query",
-    "limits_config.query_timeout",
-    "limits_config.max_query_length",
-    "limits_config.query_memory",
-];
+/// Whether a key takes effect without a restart; of all others it is said that they need one.
+pub(crate) fn is_live(path: &str) -> bool {
+    // How much memory bodies may take is divided at the start.
+    let limit = path.starts_with("limits_config.") && path != "limits_config.max_recv_msg_size";
+    limit
+        || matches!(
+            path,
+            "log_level" | "flush_interval" | "max_disk" | "min_free"
+        )
+}
 
 /// What `/metrics` says of reloads.
 #[derive(Debug, Default)]
@@ -100,7 +102,7 @@ impl Reloader {
     }
 
     /// Completes when the file is another one than before. Cancelling it loses nothing.
-    pub(crate) async fn changed(&mut self) {
+    async fn changed(&mut self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;
         };
@@ -115,8 +117,32 @@ impl Reloader {
         }
     }
 
+    /// Reads the configuration again as often as a signal asks for it or the file changes; completes with the name of the
+    /// signal that asks for the end. `apply` puts what changed in force, but for the log level.
+    pub(crate) async fn until_stopped(
+        &mut self,
+        signals: &mut Signals,
+        notifier: &Notifier,
+        apply: impl Fn(&Config),
+    ) -> &'static str {
+        loop {
+            tokio::select! {
+                asked = signals.next() => if let Asked::Stop(name) = asked {
+                    return name;
+                },
+                () = self.changed() => {}
+            }
+            notifier.reloading();
+            if let Some(config) = self.reload() {
+                crate::logging::set_level(config.log_level);
+                apply(config);
+            }
+            notifier.reloaded();
+        }
+    }
+
     /// Reads the configuration again; gives it if live keys changed.
-    pub(crate) fn reload(&mut self) -> Option<&Config> {
+    fn reload(&mut self) -> Option<&Config> {
         let Some(raw) = &self.raw else {
             tracing::info!("there is no configuration to read again");
             return None;
@@ -132,7 +158,7 @@ impl Reloader {
         self.stats.ok.fetch_add(1, Ordering::Relaxed);
         self.stats.last_failed.store(0, Ordering::Relaxed);
         for change in self.started.differences(&new) {
-            if !LIVE.contains(&change.path) {
+            if !is_live(change.path) {
                 tracing::warn!(
                     key = change.path,
                     in_force = change.old,
@@ -142,7 +168,7 @@ impl Reloader {
             }
         }
         let changes = self.current.differences(&new);
-        let live: Vec<_> = changes.iter().filter(|c| LIVE.contains(&c.path)).collect();
+        let live: Vec<_> = changes.iter().filter(|c| is_live(c.path)).collect();
         for change in &live {
             tracing::info!(
                 key = change.path,

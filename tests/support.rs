@@ -64,6 +64,7 @@ impl Running {
     /// The same with environment variables.
     pub(crate) fn start_in(args: &[&str], mark: &str, env: &[(&str, &str)]) -> Running {
         let mut child = drupelet(args)
+            .envs(crate::util::KEEP_ALL)
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -85,6 +85,10 @@ pub(crate) struct Appliance {
     log: Arc<Mutex<VecDeque<String>>>,
 }
 
+/// What tests store is not removed because the machine they run on has a full disk.
+pub(crate) const KEEP_ALL: [(&str, &str); 2] =
+    [("DRUPELET_MAX_DISK", "0"), ("DRUPELET_MIN_FREE", "0")];
+
 impl Appliance {
     /// Starts the binary on a free port; does not wait for anything.
     pub(crate) fn start(pods: &Path, data: &Path, config: &Path) -> Appliance {
@@ -96,7 +100,8 @@ impl Appliance {
             .arg("--pods-dir")
             .arg(pods)
             .arg("--data-dir")
-            .arg(data);
+            .arg(data)
+            .envs(KEEP_ALL);
         Appliance::spawn(&mut command)
     }
 
@@ -120,7 +125,7 @@ impl Appliance {
         command
             .args(["store", "--listen", listen, "--config"])
             .arg(config);
-        command.arg("--data-dir").arg(data);
+        command.arg("--data-dir").arg(data).envs(KEEP_ALL);
         Appliance::spawn(&mut command)
     }
 

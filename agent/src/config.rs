@@ -20,6 +20,16 @@ pub enum StartAt {
     End,
 }
 
+/// Which containers' backlog is read first. Within a container the oldest lines come first in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CatchUpOrder {
+    /// All in turn.
+    #[default]
+    Even,
+    /// Those that wrote last.
+    Newest,
+}
+
 /// How long things may take. Defaults are for production; tests shorten them.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
@@ -79,6 +89,10 @@ pub struct Config {
     pub reader: ReaderChoice,
     /// Where to begin with unknown files. Default [`StartAt::Beginning`].
     pub start_at: StartAt,
+    /// Bytes a second that are read of what the files held at the start; `None`: no bound. Default none.
+    pub catch_up_rate: Option<u64>,
+    /// Order in which that is read.
+    pub catch_up_order: CatchUpOrder,
     /// Descriptors to keep open at most for files that still have a name. Default 256.
     pub max_open_files: usize,
     /// Bytes of deleted files that may be held to be read; over it the largest are let go and counted. Default 256 MiB.
@@ -105,6 +119,8 @@ impl Default for Config {
             max_partial_bytes: 4 * 1024 * 1024,
             reader: ReaderChoice::default(),
             start_at: StartAt::default(),
+            catch_up_rate: None,
+            catch_up_order: CatchUpOrder::default(),
             max_open_files: 256,
             max_deleted_bytes: 256 * 1024 * 1024,
             timing: Timing::default(),

@@ -24,6 +24,7 @@ use crate::ending::Ending;
 use crate::files::{self, Found, Rank};
 use crate::instance::{Env, Instance, Need, Source};
 use crate::labels::{InstanceLabels, PodName, is_container_name};
+use crate::pace::Pacer;
 use crate::position;
 use crate::stats::{add, set};
 use crate::watch::{EVENT_BYTES, Watcher};
@@ -111,6 +112,8 @@ pub(crate) struct World {
     next_id: u64,
     /// Descriptors that may still be opened ahead of reading.
     may_open: usize,
+    /// The tree has been listed once.
+    listed: bool,
     pub(crate) next_rescan: Instant,
     pub(crate) ending: Ending,
     events: Vec<u8>,
@@ -152,6 +155,7 @@ impl World {
             labelled: VecDeque::new(),
             next_id: 0,
             may_open: config_open,
+            listed: false,
             next_rescan: now,
             ending: Ending::default(),
             events: vec![0; EVENT_BYTES],
@@ -180,6 +184,7 @@ impl World {
                 set(&stats.unreadable, 0);
                 self.nag_root = Nag::default();
                 self.visit_pods(&names, now);
+                self.listed = true;
                 let interval = if self.scanning() {
                     timing.scan
                 } else {
@@ -474,6 +479,7 @@ impl World {
             timing: &self.config.timing,
             next_id: &mut self.next_id,
             start_at: self.config.start_at,
+            first: !self.listed,
             may_open: &mut self.may_open,
             now,
         };
@@ -825,6 +831,15 @@ impl World {
         true
     }
 
+    /// Queues instances whose backlog may be read on.
+    pub(crate) fn release(&mut self, pacer: &mut Pacer, now: Instant) {
+        let instances = &self.instances;
+        pacer.release(now, &mut self.queue, |iid| {
+            let instance = instances.get(iid).and_then(Option::as_ref);
+            instance.map_or(std::time::Duration::MAX, |i| i.age)
+        });
+    }
+
     /// Whether descriptors are to be closed as soon as a file is read to its end.
     pub(crate) fn is_tight(&self) -> bool {
         self.may_open == 0
@@ -862,6 +877,7 @@ impl World {
             timing: &self.config.timing,
             next_id: &mut self.next_id,
             start_at: self.config.start_at,
+            first: !self.listed,
             may_open: &mut self.may_open,
             now,
         };
@@ -933,6 +949,9 @@ impl World {
         let files = self.instances.iter().flatten().map(|i| i.files.len());
         set(&stats.files, files.sum::<usize>() as u64);
         set(&stats.open_files, open as u64);
+        let files = self.instances.iter().flatten().flat_map(|i| &i.files);
+        let backlog = files.map(crate::instance::LogFile::backlog);
+        set(&stats.backlog_bytes, backlog.sum());
         set(&stats.watches, self.watches.len() as u64);
     }
 }

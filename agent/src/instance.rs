@@ -16,6 +16,7 @@ use crate::ending::Told;
 use crate::files::{self, Found, Gz, Identity, Rank};
 use crate::frame::{Chains, Cursor, Framer, Long};
 use crate::labels::{InstanceLabels, PodName};
+use crate::pace;
 use crate::position::{self, FilePosition};
 use crate::stats::{Stats, add};
 
@@ -59,6 +60,10 @@ pub(crate) struct LogFile {
     pub(crate) size: u64,
     /// When it last grew, or was found.
     pub(crate) grown: Instant,
+    /// What lies before this offset was there at the start.
+    backlog_end: u64,
+    /// The page cache was told to forget what lies before this offset.
+    forgotten: u64,
     settled: bool,
 }
 
@@ -80,6 +85,8 @@ impl LogFile {
             closed: false,
             size: found.size,
             grown: now,
+            backlog_end: 0,
+            forgotten: 0,
             settled: found.age.is_some_and(|age| age > SETTLED_AGE),
         }
     }
@@ -110,6 +117,26 @@ impl LogFile {
         !matches!(self.source, Source::Closed)
     }
 
+    /// Whether what is read next was there at the start.
+    pub(crate) fn is_backlog(&self) -> bool {
+        self.cursor.next_offset() < self.backlog_end
+    }
+
+    /// Bytes of it that are left; what is compressed is not counted.
+    pub(crate) fn backlog(&self) -> u64 {
+        let end = if self.gz { 0 } else { self.backlog_end };
+        end.saturating_sub(self.cursor.next_offset())
+    }
+
+    /// Has the page cache forget what was read of the backlog.
+    pub(crate) fn forget_read(&mut self) {
+        if let (Source::Plain(file), true) = (&self.source, self.forgotten < self.backlog_end) {
+            let done = !self.is_backlog();
+            let read = self.cursor.next_offset();
+            pace::forget(file, &mut self.forgotten, read, done);
+        }
+    }
+
     /// After a rename whoever has it open may go on writing.
     fn reopen(&mut self, now: Instant) {
         self.closed = false;
@@ -138,6 +165,8 @@ pub(crate) struct Env<'a> {
     pub(crate) timing: &'a Timing,
     pub(crate) next_id: &'a mut u64,
     pub(crate) start_at: StartAt,
+    /// The tree is listed for the first time.
+    pub(crate) first: bool,
     /// Descriptors that may still be opened ahead of reading.
     pub(crate) may_open: &'a mut usize,
     pub(crate) now: Instant,
@@ -197,6 +226,8 @@ pub(crate) struct Instance {
     /// Positions that no file claims: stored ones, and those of files that vanished. A listing made while a file is
     /// renamed or compressed shows it under neither name; a moment later it is back, and not to be read again.
     known: Vec<Known>,
+    /// How long ago one of its files was written to, when they were listed last.
+    pub(crate) age: Duration,
     /// Nothing has been listed yet.
     fresh: bool,
     /// A later instance of the container exists.
@@ -233,6 +264,7 @@ impl Instance {
             files: Vec::with_capacity(1),
             chains: [None, None],
             aliases: Vec::new(),
+            age: Duration::MAX,
             fresh: known.is_none(),
             known: known
                 .unwrap_or_default()
@@ -290,6 +322,11 @@ impl Instance {
 
     /// Brings the files in line with a listing of the directory.
     pub(crate) fn reconcile(&mut self, listed: &[Found], env: &mut Env<'_>) {
+        self.age = listed
+            .iter()
+            .filter_map(|f| f.age)
+            .min()
+            .unwrap_or_default();
         let mut unknown: Vec<&Found> = Vec::new();
         let mut aliases = Vec::new();
         for f in &mut self.files {
@@ -423,6 +460,11 @@ impl Instance {
             self.told.found_young(env.now);
         }
         log.complete = complete;
+        if env.first {
+            // How long a compressed file is shows only at its end.
+            log.backlog_end = if found.gz { u64::MAX } else { found.size };
+            log.forgotten = log.cursor.read_at;
+        }
         log.dirty = !complete || (!found.gz && found.size > log.cursor.read_at);
         // Open at once: a short-lived pod's directory may be gone before its turn to be read.
         if log.dirty
@@ -551,6 +593,7 @@ impl Instance {
         let old = std::mem::replace(&mut f.cursor, Cursor::new(id, [0, 0]));
         let old_print = std::mem::replace(&mut f.fingerprint, print);
         f.seen_end = 0;
+        (f.backlog_end, f.forgotten) = (0, 0);
         f.dirty = size > 0;
         // A copy made before the truncation goes on where the original ended.
         if let Some(at) = self.aliases.iter().position(|(_, p)| Some(*p) == old_print) {

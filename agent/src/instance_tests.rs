@@ -35,6 +35,7 @@ impl Fixture {
             timing: &self.config.timing,
             next_id: &mut self.next_id,
             start_at: StartAt::Beginning,
+            first: false,
             may_open: &mut self.may_open,
             now: self.now,
         }

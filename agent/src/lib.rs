@@ -15,6 +15,7 @@ mod files;
 mod frame;
 mod instance;
 mod labels;
+mod pace;
 mod position;
 pub mod pulse;
 mod run;
@@ -24,6 +25,6 @@ pub mod stats;
 pub mod tail;
 mod watch;
 
-pub use config::{Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
+pub use config::{CatchUpOrder, Config, ConfigError, Faults, ReaderChoice, StartAt, Timing};
 pub use run::{AgentError, run, start};
 pub use stats::{Snapshot, Stats};

@@ -18,9 +18,10 @@ use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
 use crate::instance::{Instance, LogFile, Need, Source};
 use crate::labels::InstanceLabels;
+use crate::pace::Pacer;
 use crate::position;
 use crate::sink::{Refused, Sink};
-use crate::stats::{add, set};
+use crate::stats::{add, lower, set};
 use crate::tail::probe;
 use crate::tail::read::{self, AnyReader, ReadRequest, Reader, Results};
 
@@ -84,8 +85,10 @@ pub async fn run<S: Sink>(
         config.detect,
         config.stats.clone(),
     );
+    let now = Instant::now();
     let agent = Agent {
-        world: World::new(config.clone(), stored, Instant::now()),
+        world: World::new(config.clone(), stored, now),
+        pacer: Pacer::new(config.catch_up_rate, config.catch_up_order, now),
         config,
         reader,
         sink,
@@ -128,6 +131,7 @@ where
 
 struct Agent<S> {
     world: World,
+    pacer: Pacer,
     config: Rc<Config>,
     reader: AnyReader,
     sink: S,
@@ -158,6 +162,7 @@ impl<S: Sink> Agent<S> {
                 self.framer.set_held(held.sum());
             }
             self.world.tick(woken);
+            self.world.release(&mut self.pacer, woken);
             if self.forget_expired(woken, shutdown.as_mut()).await == Flow::Stop
                 || self.passes(woken, shutdown.as_mut()).await == Flow::Stop
             {
@@ -205,7 +210,12 @@ impl<S: Sink> Agent<S> {
             let look = (timing.quiet / 4).max(timing.coalesce).min(timing.scan);
             until = until.min(Instant::now() + look);
         }
-        for at in [self.world.next_expiry(), self.world.ending.next()] {
+        let own = [
+            self.world.next_expiry(),
+            self.world.ending.next(),
+            self.pacer.next(),
+        ];
+        for at in own {
             until = until.min(at.unwrap_or(until));
         }
         let deadline = sleep_until(TokioInstant::from_std(until));
@@ -256,6 +266,11 @@ impl<S: Sink> Agent<S> {
                 }
                 continue;
             };
+            if instance.files[index].is_backlog() && !self.pacer.may_read(now) {
+                instance.queued = true;
+                self.pacer.hold(iid);
+                continue;
+            }
             if instance.files[index].gz
                 && !instance.files[index].is_open()
                 && self.open_gz() >= MAX_GZ
@@ -410,6 +425,10 @@ impl<S: Sink> Agent<S> {
         let wants_level = labels.wants_level();
         let f = &mut instance.files[index];
         let end = f.cursor.next_offset() + data.len() as u64;
+        let backlog = f.backlog();
+        if f.is_backlog() {
+            self.pacer.took(data.len());
+        }
         if f.cursor.next_offset() == 0 && f.fingerprint.is_none() {
             f.fingerprint = files::fingerprint(data);
             instance.moved |= f.fingerprint.is_some();
@@ -442,6 +461,8 @@ impl<S: Sink> Agent<S> {
             f.size = f.size.max(end);
             f.grew(now);
         }
+        f.forget_read();
+        lower(&self.config.stats.backlog_bytes, backlog - f.backlog());
         let stopped = self.out.recs.len() >= crate::frame::MAX_RECS && f.cursor.next_offset() < end;
         f.dirty = context.full || stopped || f.marked;
         if tight && !f.dirty && f.present && f.cursor.long.is_none() {

@@ -73,6 +73,8 @@ stats! {
     open_files,
     /// Gauge: bytes of deleted files still held.
     deleted_bytes,
+    /// Gauge: bytes of the files found at the start that are not read yet.
+    backlog_bytes,
     /// Gauge: watches.
     watches,
     /// Gauge: 0 unknown, 1 `pread`, 2 `uring`.
@@ -96,6 +98,13 @@ impl Stats {
 /// Adds to a counter.
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Lowers a gauge.
+pub(crate) fn lower(gauge: &AtomicU64, n: u64) {
+    let _ = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+        Some(value.saturating_sub(n))
+    });
 }
 
 /// Sets a gauge.

@@ -160,6 +160,11 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As `fdatasync`. After an error the state of the file is unknown: drop it, do not sync again.
     fn sync(&self) -> io::Result<()>;
+    /// Has the device begin to write a range, so that a later [`File::sync`] finds little left to do. A hint: it waits for
+    /// nothing, syncs nothing, and may do nothing. The range is not kept in memory afterwards.
+    fn write_out(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Reads exactly `buf.len()` bytes.
     ///
     /// # Errors

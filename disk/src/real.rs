@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock, statvfs};
 
 use crate::{DirEntry, Disk, File, LockGuard, Mode, Purpose, Space};
 
@@ -88,6 +88,14 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn write_out(&self, offset: u64, len: u64) {
+        // Dropping dirty pages begins with writing them, and unlike fdatasync asks for no journal commit. A length of 0
+        // would mean everything.
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
+        }
     }
 }
 

@@ -179,3 +179,18 @@ fn replace_leaves_the_old_file_when_it_fails() {
         assert_eq!(kind(atomic::read(disk, &path, 4)), ErrorKind::InvalidData);
     });
 }
+
+#[test]
+fn writing_out_is_a_hint_that_changes_nothing() {
+    check(|disk, dir| {
+        let path = dir.join("file");
+        let file = create(disk, &path, &[7; 100_000]);
+        file.write_out(0, 60_000);
+        file.write_out(60_000, 1 << 40);
+        file.write_out(5, 0);
+        file.write_at(b"x", 100_000).expect("write");
+        file.sync().expect("sync");
+        assert_eq!(content(disk, &path)[..2], [7, 7]);
+        assert_eq!(content(disk, &path).len(), 100_001);
+    });
+}

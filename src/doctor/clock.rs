@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use store::clock::{Clock as _, Kept, SystemClock};
+
 use super::Check;
 use super::system::System;
 
@@ -28,8 +30,13 @@ pub(super) fn built() -> SystemTime {
     })
 }
 
+/// Whether somebody keeps the clock right.
+pub(super) fn kept() -> Kept {
+    SystemClock::new().kept()
+}
+
 /// Whether the clock can be right, and whether somebody keeps it right.
-pub(super) fn clock(system: &System, now: SystemTime, built: SystemTime) -> Check {
+pub(super) fn clock(system: &System, kept: Kept, now: SystemTime, built: SystemTime) -> Check {
     const NAME: &str = "clock";
     if now < built {
         let finding = match now.duration_since(UNIX_EPOCH) {
@@ -39,22 +46,32 @@ pub(super) fn clock(system: &System, now: SystemTime, built: SystemTime) -> Chec
             ),
             Err(_) => "the clock is wrong: it is before 1970".to_owned(),
         };
-        let remedy = "start a time service (timedatectl set-ntp true); until it is set no log is deleted for its age";
+        let remedy = "start a time service (timedatectl set-ntp true); until it is set no log is removed for its age";
         return Check::warn(NAME, finding, remedy);
     }
-    if system.path("run/systemd/timesync/synchronized").exists() {
-        return Check::ok(NAME, "synchronised (systemd-timesyncd)");
-    }
     let rtc = system.path("sys/class/rtc/rtc0").exists();
-    let backed = if rtc {
-        "has a hardware clock"
+    let (backed, otherwise) = if rtc {
+        (
+            "has a hardware clock",
+            ", or set `clock: trusted` if the hardware clock has a battery",
+        )
     } else {
-        "has no hardware clock"
+        ("has no hardware clock", "")
     };
-    Check::ok(
-        NAME,
-        format!(
-            "plausible; the node {backed}; systemd-timesyncd has not reported (another service may run)"
+    let why = "until then no log is removed for its age";
+    match kept {
+        Kept::Synchronised => Check::ok(NAME, "synchronised"),
+        Kept::Unsynchronised => Check::warn(
+            NAME,
+            format!("plausible, but no time service has set it since boot; the node {backed}"),
+            format!("start a time service (timedatectl set-ntp true){otherwise}: {why}"),
         ),
-    )
+        Kept::Unknown => Check::warn(
+            NAME,
+            format!(
+                "plausible, but the kernel may not be asked whether it is synchronised; the node {backed}"
+            ),
+            format!("allow the system call adjtimex{otherwise}: {why}"),
+        ),
+    }
 }

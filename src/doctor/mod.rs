@@ -88,7 +88,8 @@ fn all(system: &System, look: &dyn Look, pods_dir: &Path, data_dir: &Path) -> Ve
     checks.push(limits::memory_group(system));
     checks.push(limits::page_size(rustix::param::page_size()));
     checks.push(limits::identity(system));
-    checks.push(clock::clock(system, clock::now(), clock::built()));
+    let (kept, now) = (clock::kept(), clock::now());
+    checks.push(clock::clock(system, kept, now, clock::built()));
     checks
 }
 

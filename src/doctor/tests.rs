@@ -11,6 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use agent::tail::probe::FileSystem;
 
+use store::clock::Kept;
+
 use super::system::{Look, RealLook, System, size};
 use super::{Check, Status, clock, limits, print, storage};
 
@@ -340,27 +342,49 @@ fn limits_of_the_process() {
 fn clocks() {
     let built = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let (_dir, bare) = node(&[]);
-    let (_dir2, synced) = node(&[("run/systemd/timesync/synchronized", "")]);
-    check(
-        &clock::clock(&bare, UNIX_EPOCH + Duration::from_secs(86_400), built),
-        Status::Warn,
-        "day 1 after 1970",
-    );
-    check(
-        &clock::clock(&bare, UNIX_EPOCH - Duration::from_secs(1), built),
-        Status::Warn,
-        "before 1970",
-    );
-    check(
-        &clock::clock(&bare, built, built),
-        Status::Ok,
-        "no hardware clock",
-    );
-    check(
-        &clock::clock(&synced, built, built),
-        Status::Ok,
-        "synchronised",
-    );
+    let (_dir2, rtc) = node(&[("sys/class/rtc/rtc0", "")]);
+    let day = UNIX_EPOCH + Duration::from_secs(86_400);
+    let before = UNIX_EPOCH - Duration::from_secs(1);
+    for (system, kept, now, status, words) in [
+        (
+            &bare,
+            Kept::Unsynchronised,
+            day,
+            Status::Warn,
+            "day 1 after 1970",
+        ),
+        (
+            &bare,
+            Kept::Synchronised,
+            before,
+            Status::Warn,
+            "before 1970",
+        ),
+        (&bare, Kept::Synchronised, built, Status::Ok, "synchronised"),
+        (
+            &bare,
+            Kept::Unsynchronised,
+            built,
+            Status::Warn,
+            "no hardware clock",
+        ),
+        (
+            &rtc,
+            Kept::Unsynchronised,
+            built,
+            Status::Warn,
+            "`clock: trusted`",
+        ),
+        (
+            &rtc,
+            Kept::Unknown,
+            built,
+            Status::Warn,
+            "allow the system call adjtimex",
+        ),
+    ] {
+        check(&clock::clock(system, kept, now, built), status, words);
+    }
     assert!(clock::built() <= clock::now());
 }
 

@@ -14,8 +14,10 @@ use logql::value::Value;
 use wire::LabelSet;
 pub use wire::Secure;
 
+use crate::clock::{Timekeeper, Trust, Verdict};
 pub use crate::pushlog::{PushLogStats, Pushed};
 use crate::query;
+use crate::retention::{Removed, Retention};
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct Options {
     pub push_sync_interval: Duration,
     /// Bytes of the push log's file. Default 16 MiB.
     pub push_log_size: usize,
+    /// The clock that ages are judged by. Default: the system's, if the kernel says that it is right.
+    pub clock: Timekeeper,
 }
 
 /// What [`Store::tune`] changes.
@@ -43,6 +47,10 @@ pub struct Tuning {
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+    /// Bytes of raw log a second while catching up on a backlog: writing keeps to half of it. `None`: no bound.
+    pub catch_up_rate: Option<u64>,
+    /// What is kept, and what is removed. Default: everything is kept.
+    pub retention: Retention,
 }
 
 impl Options {
@@ -55,6 +63,7 @@ impl Options {
             tuning: Tuning::default(),
             push_sync_interval: Duration::from_secs(1),
             push_log_size: 16 << 20,
+            clock: Timekeeper::system(Trust::Auto),
         }
     }
 }
@@ -65,6 +74,8 @@ impl Default for Tuning {
             flush_interval: Duration::from_secs(30 * 60),
             query_memory: 16 << 20,
             max_query_series: 500,
+            catch_up_rate: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -227,6 +238,20 @@ pub struct StoreStats {
     pub damaged_chunks: u64,
     /// The push log.
     pub push_log: PushLogStats,
+    /// Removed by retention since start: for age, max_disk, min_free, a full disk.
+    pub removed: [Removed; 4],
+    /// Bytes of all files of the store.
+    pub store_bytes: u64,
+    /// Size and space of its file system, when they could be asked.
+    pub disk: Option<disk::Space>,
+    /// Writes that found the disk full.
+    pub disk_full: u64,
+    /// Less than `min_free` is free, and nothing is left to remove.
+    pub min_free_unmet: bool,
+    /// Whether the clock can be believed; `None` without a store.
+    pub clock: Option<Verdict>,
+    /// Jumps of the clock since start.
+    pub clock_jumps: u64,
     /// Bytes written by purpose.
     pub written: Vec<(disk::Purpose, u64)>,
 }

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod block;
+pub mod clock;
 mod codec;
 mod flush;
 pub mod head;
@@ -13,11 +14,13 @@ pub mod http;
 pub mod index;
 pub mod ingest;
 pub mod limits;
+mod pace;
 mod positions;
 pub mod pulse;
 mod pushlog;
 pub mod query;
 mod recover;
+pub mod retention;
 pub mod segment;
 mod store;
 #[cfg(test)]

@@ -66,6 +66,11 @@ impl Positions {
         self.changed
     }
 
+    /// Has the next [`Positions::changed`] say yes.
+    pub(crate) fn touch(&mut self) {
+        self.changed = true;
+    }
+
     /// The table as a flush writes it: keys and positions, each with a varint length.
     pub(crate) fn snapshot(&mut self) -> Vec<u8> {
         self.changed = false;

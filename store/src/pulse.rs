@@ -61,3 +61,40 @@ impl Store {
         vitals
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api::Options;
+
+    #[test]
+    fn an_idle_flush_thread_answers_each_question() {
+        let store = Store::open(Options {
+            head_bytes: 1 << 20,
+            ..Options::new("/data", Arc::new(disk::sim::SimDisk::new(1)))
+        });
+        let store = store.unwrap();
+        for _ in 0..3 {
+            let turns = store.vitals().turns;
+            while store.inner.pulse.vitals().turns == turns {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(store.vitals().writing, None);
+    }
+
+    #[test]
+    fn a_write_is_told_until_it_ends() {
+        let pulse = Pulse::default();
+        pulse.write();
+        assert!(pulse.vitals().writing.is_some());
+        pulse.turn();
+        let ended = Vitals {
+            turns: 2,
+            writing: None,
+        };
+        assert_eq!(pulse.vitals(), ended);
+    }
+}

@@ -12,6 +12,7 @@ use disk::Disk;
 
 use crate::api::OpenError;
 use crate::positions::Positions;
+use crate::retention::Dead;
 use crate::segment::{self, Reader, SegmentEntry, SegmentError};
 
 /// What the folder holds.
@@ -21,8 +22,8 @@ pub(crate) struct Recovered {
     pub(crate) sequence: u64,
     /// Segments that can be read, by sequence.
     pub(crate) segments: Vec<SegmentEntry>,
-    /// Sequences of segments of which what is needed cannot be read, in order.
-    pub(crate) damaged: Vec<u64>,
+    /// Files of which what is needed cannot be read, by sequence.
+    pub(crate) damaged: Vec<Dead>,
     /// Sequence of the segment that `positions` come from; 0 without.
     pub(crate) table: u64,
     /// Positions of all sources.
@@ -32,8 +33,8 @@ pub(crate) struct Recovered {
 impl Recovered {
     /// Damaged segments that are newer than the table of positions.
     pub(crate) fn damaged_above_table(&self) -> Vec<u64> {
-        let newer = self.damaged.iter().filter(|s| **s > self.table);
-        newer.copied().collect()
+        let damaged = self.damaged.iter().map(|dead| dead.sequence);
+        damaged.filter(|s| *s > self.table).collect()
     }
 }
 
@@ -65,7 +66,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
         recovered.sequence = recovered.sequence.max(sequence);
         match read_segment(disk, &path, |reader| Ok(reader.clone()))? {
             Some(reader) => recovered.segments.push(SegmentEntry::of(&reader)),
-            None => recovered.damaged.push(sequence),
+            None => {
+                recovered.damaged.push(Dead {
+                    sequence,
+                    bytes: entry.len,
+                    entries: 0,
+                });
+            }
         }
     }
     recover_positions(disk, dir, &mut recovered)?;
@@ -79,7 +86,7 @@ fn recover_positions(
     dir: &Path,
     recovered: &mut Recovered,
 ) -> Result<(), OpenError> {
-    let mut newest_damaged = recovered.damaged.last().copied().unwrap_or(0);
+    let mut newest_damaged = recovered.damaged.last().map_or(0, |dead| dead.sequence);
     for entry in recovered.segments.iter().rev() {
         let path = dir.join(segment::file_name(entry.sequence));
         let read = read_segment(disk, &path, |reader| {

@@ -9,12 +9,14 @@ use disk::{Disk, LockGuard};
 use wire::Batch;
 
 use crate::api::{AppendError, OpenError, Options, Store, StoreStats, Tuning};
+use crate::clock::Timekeeper;
 use crate::head::{Head, OverBudget, Reason, Snapshot, Want};
 use crate::index::Index;
 use crate::pulse::Pulse;
 use crate::pushlog::{self, PushLog};
 use crate::query::{self, Damage};
 use crate::recover::recover;
+use crate::retention::Upkeep;
 use crate::segment::{self, SegmentEntry, SegmentSink};
 
 /// Name of the lock file in the data directory.
@@ -30,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) segments: PathBuf,
     /// What can be changed while it runs.
     tuning: Mutex<Tuning>,
+    pub(crate) clock: Timekeeper,
     /// Told of each new segment.
     pub(crate) sink: OnceLock<Arc<dyn SegmentSink>>,
     /// Which streams are where; a cache.
@@ -66,6 +69,7 @@ pub(crate) struct State {
     pub(crate) flush_time: Duration,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
+    pub(crate) upkeep: Upkeep,
     attempts: u64,
     /// An append was refused for lack of room since the last flush.
     refused: bool,
@@ -74,7 +78,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn new(head: Head, bytes: u64) -> State {
+    /// Whether somebody waits for a flush.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurry || self.closing || self.closed
+    }
+
+    fn new(head: Head, bytes: u64, upkeep: Upkeep) -> State {
         State {
             head,
             closing: false,
@@ -85,6 +94,7 @@ impl State {
             flush_errors: 0,
             flush_time: Duration::ZERO,
             bytes,
+            upkeep,
             attempts: 0,
             refused: false,
             wanted: 0,
@@ -228,23 +238,14 @@ impl Store {
             }
         };
         disk.create_dir_all(&dir).map_err(io("create", &dir))?;
-        let lock_path = dir.join(LOCK);
-        let lock = match disk.lock(&lock_path) {
-            Ok(lock) => lock,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                let holder = holder(&*disk, &lock_path);
-                return Err(OpenError::InUse { dir, holder });
-            }
-            Err(e) => return Err(io("lock", &lock_path)(e)),
-        };
-        // The note only makes a message better: a full disk must not stop the start.
-        if let Err(error) = lock.set_note(&format!("process {}", std::process::id())) {
-            tracing::warn!(%error, "cannot note the holder in `{}`", lock_path.display());
-        }
+        let lock = take_lock(&*disk, &dir)?;
         let segments = dir.join(segment::DIR);
         let recovered = recover(&*disk, &segments)?;
         let bytes = recovered.segments.iter().map(|s| s.file_bytes).sum();
         let mut found = pushlog::scan(&*disk, &dir, &recovered)?;
+        let trusted = recovered.segments.iter().filter(|s| s.clock_trusted);
+        trusted.for_each(|s| options.clock.raise_floor(s.written_at));
+        let upkeep = Upkeep::new(recovered.damaged, options.clock.read().boot);
         let head = Head::new(
             options.head_bytes.max(found.head_bytes),
             // No new segment may stand for an epoch that the log speaks of.
@@ -258,6 +259,7 @@ impl Store {
             disk,
             segments,
             tuning: Mutex::new(options.tuning),
+            clock: options.clock,
             sink: OnceLock::from(index as Arc<dyn SegmentSink>),
             damage: Damage::default(),
             log: PushLog::new(
@@ -269,6 +271,7 @@ impl Store {
             state: Mutex::new(State::new(
                 head.map_err(io("allocate the head of", &dir))?,
                 bytes,
+                upkeep,
             )),
             wake: Condvar::new(),
             done: Condvar::new(),
@@ -442,8 +445,21 @@ impl Store {
             sequence: state.head.committed(),
             damaged_chunks: self.inner.damage.count(),
             push_log: self.inner.log.stats(state.head.durable()),
+            removed: state.upkeep.removed,
+            store_bytes: state.bytes + state.upkeep.dead_bytes() + state.upkeep.others,
+            disk: state.upkeep.space,
+            disk_full: state.upkeep.full,
+            min_free_unmet: state.upkeep.short,
+            clock: Some(self.inner.clock.read().verdict),
+            clock_jumps: self.inner.clock.jumps(),
             written: self.inner.disk.written(),
         }
+    }
+
+    /// The clock as the store judges it.
+    #[must_use]
+    pub fn clock(&self) -> &Timekeeper {
+        &self.inner.clock
     }
 
     /// Head and segment list as one view: an entry is in exactly one of them.
@@ -460,6 +476,36 @@ impl Store {
     pub fn segments(&self) -> Vec<SegmentEntry> {
         self.inner.lock().head.segments().to_vec()
     }
+}
+
+/// Takes the directory for this process.
+///
+/// # Errors
+/// Another process has it, or an I/O error.
+fn take_lock(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn LockGuard>, OpenError> {
+    let path = dir.join(LOCK);
+    let lock = match disk.lock(&path) {
+        Ok(lock) => lock,
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            return Err(OpenError::InUse {
+                dir: dir.to_owned(),
+                holder: holder(disk, &path),
+            });
+        }
+        Err(source) => {
+            let action = "lock";
+            return Err(OpenError::Io {
+                action,
+                path,
+                source,
+            });
+        }
+    };
+    // The note only makes a message better: a full disk must not stop the start.
+    if let Err(error) = lock.set_note(&format!("process {}", std::process::id())) {
+        tracing::warn!(%error, "cannot note the holder in `{}`", path.display());
+    }
+    Ok(lock)
 }
 
 fn holder(disk: &dyn Disk, path: &std::path::Path) -> String {

@@ -165,7 +165,11 @@ impl Container {
             self.id,
             self.lines
         );
-        let stream = if rng.below(20) == 0 { "stderr" } else { "stdout" };
+        let stream = if rng.below(20) == 0 {
+            "stderr"
+        } else {
+            "stdout"
+        };
         let head = format!("{} {stream} ", rfc3339(stamp));
         let record = if rng.below(200) == 0 {
             let (a, b) = text.split_at(text.len() / 2);
@@ -187,7 +191,9 @@ impl Container {
             *plain = compress(plain)?;
         }
         let live = self.dir.join(format!("{}.log", plan.generation));
-        let old = self.dir.join(format!("{}.log.{}", plan.generation, suffix(second)));
+        let old = self
+            .dir
+            .join(format!("{}.log.{}", plan.generation, suffix(second)));
         fs::rename(&live, &old)?;
         self.rotated.push(old);
         self.rotated_at = second;

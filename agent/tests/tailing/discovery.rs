@@ -237,3 +237,77 @@ fn what_is_written_while_a_batch_waits_is_read_at_once() {
         lab.until("lines", |s, _| s.texts().len() == 5).await;
     });
 }
+
+#[test]
+fn the_loop_answers_a_pulse_at_rest_and_while_the_sink_is_full() {
+    let mut lab = Lab::new();
+    lab.run(async |lab| {
+        let mut w = Writer::open(lab.web().join("0.log"));
+        w.out("a");
+        lab.expect(&["a"]).await;
+        for full in [false, true] {
+            lab.store.borrow_mut().full = full;
+            if full {
+                w.out("b");
+                lab.until("sink asked", |_, s| s.waits > 0).await;
+            }
+            for _ in 0..3 {
+                let turns = lab.config.pulse.turns();
+                lab.config.pulse.ask();
+                lab.until("a turn", |_, _| lab.config.pulse.turns() > turns)
+                    .await;
+            }
+        }
+    });
+}
+
+/// Text of so many bytes that a backlog of some containers has a rate.
+fn filler(n: usize) -> String {
+    format!("{n} {}", "x".repeat(1000))
+}
+
+#[test]
+fn p4_a_backlog_is_read_at_its_rate_and_holds_up_nothing_new() {
+    for order in [agent::CatchUpOrder::Even, agent::CatchUpOrder::Newest] {
+        let mut lab = Lab::new();
+        // Four megabytes take a minute at this rate.
+        lab.config.catch_up_rate = Some(64 << 10);
+        lab.config.catch_up_order = order;
+        let containers: Vec<_> = (0..4)
+            .map(|i| lab.container(&format!("shop_old-{i}_u-{i}"), "app"))
+            .collect();
+        for dir in &containers {
+            let mut w = Writer::open(dir.join("0.log"));
+            (0..1000).for_each(|n| w.out(&filler(n)));
+        }
+        let backlog = 4 * 1000;
+        lab.run(async |lab| {
+            lab.until("a part of the backlog", |s, _| s.texts().len() >= 500)
+                .await;
+            let dir = lab.web();
+            let mut w = Writer::open(dir.join("0.log"));
+            (0..200).for_each(|n| w.out(&format!("new {n}")));
+            lab.until("what is new", |s, stats| {
+                let new = s.texts().iter().filter(|t| t.starts_with("new")).count();
+                new == 200 && stats.backlog_bytes > 0
+            })
+            .await;
+        });
+        assert!(lab.store.borrow().texts().len() < backlog);
+        lab.config.catch_up_rate = None;
+        lab.run(async |lab| {
+            lab.until("everything", |s, stats| {
+                s.texts().len() == backlog + 200 && stats.backlog_bytes == 0
+            })
+            .await;
+        });
+        let store = lab.store.borrow();
+        for i in 0..4 {
+            let lines = store.lines();
+            let of = lines.iter().filter(|l| l.pod == format!("old-{i}"));
+            let texts: Vec<String> = of.map(|l| l.text.clone()).collect();
+            let want: Vec<String> = (0..1000).map(filler).collect();
+            assert_eq!(texts, want, "{order:?}");
+        }
+    }
+}

@@ -8,7 +8,8 @@
 //! *each change on its own* of what was not synced:
 //!
 //! - a write is kept, dropped, leaves only its length (zeros), or its 512-byte sectors fare apart: kept, dropped,
-//!   zeros, or random bytes. Bytes outside the written range are never touched;
+//!   zeros, or random bytes. Then bytes beside the written range may become random too, as far as its 4 KiB blocks reach,
+//!   synced ones as well;
 //! - a changed length is kept or dropped;
 //! - a creation, rename or removal is kept or reverted as a whole, whatever becomes of the content: a renamed file may
 //!   have its new name and none of its unsynced bytes; a later rename may survive an earlier one that does not;

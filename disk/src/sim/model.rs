@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Unit in which a write tears, bytes.
 const SECTOR: u64 = 512;
+/// Unit in which the page cache writes, bytes.
+const BLOCK: u64 = 4096;
 
 /// Names a file's content, whatever its name.
 pub(super) type Inode = u64;
@@ -167,7 +169,25 @@ fn tear(content: &mut Vec<u8>, bytes: &[u8], offset: u64, rng: &mut Rng) {
                 }
                 at = next;
             }
+            tear_beside(content, offset, end, rng);
         }
+    }
+}
+
+/// A write of some bytes is one of the whole blocks that they are in: torn, it may spoil what is beside them.
+fn tear_beside(content: &mut [u8], offset: u64, end: u64, rng: &mut Rng) {
+    let mut at = offset / BLOCK * BLOCK;
+    let until = (end.div_ceil(BLOCK) * BLOCK).min(content.len() as u64);
+    while at < until {
+        let next = (at + SECTOR).min(until);
+        let parts = [(at, next.min(offset)), (at.max(end), next)];
+        if rng.below(8) == 0 {
+            for (from, to) in parts.into_iter().filter(|(from, to)| from < to) {
+                let junk = junk((to - from) as usize, rng);
+                content[from as usize..to as usize].copy_from_slice(&junk);
+            }
+        }
+        at = next;
     }
 }
 

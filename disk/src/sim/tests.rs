@@ -72,7 +72,25 @@ fn unsynced_writes_are_kept_dropped_torn_zeroed_and_garbled() {
     for wanted in ["oo", "onn", "on", "ozn", "ogn", "oon", "onz", "ooz"] {
         assert!(shapes.contains(wanted), "never saw {wanted}: {shapes:?}");
     }
-    assert!(shapes.iter().all(|s| s.starts_with('o')), "{shapes:?}");
+    assert!(shapes.iter().all(|s| !s.starts_with('n')), "{shapes:?}");
+}
+
+#[test]
+fn a_torn_write_may_spoil_what_was_synced_in_its_blocks_and_nothing_else() {
+    let got = outcomes(|disk| {
+        let file = open(disk, "a");
+        file.write_at(&[1; 12 << 10], 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_at(&[2; 100], 5000).unwrap();
+    });
+    let all: Vec<Vec<u8>> = got.into_iter().flatten().collect();
+    let ones = |bytes: &[u8]| bytes.iter().all(|b| *b == 1);
+    assert!(all.iter().all(|b| ones(&b[..4096]) && ones(&b[8192..])));
+    for beside in [4096..5000, 5100..8192] {
+        assert!(all.iter().any(|b| ones(&b[beside.clone()])), "{beside:?}");
+        assert!(all.iter().any(|b| !ones(&b[beside.clone()])), "{beside:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::columns::{Columns, RunColumns};
 use super::epoch::{Epoch, Shared};
 use super::sets::Sets;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
+use crate::clock::Reading;
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MERGED_SHARED_RAW_BYTES};
 use crate::segment::{Cell, Chunk, Row, SegmentInput};
 
@@ -365,7 +366,7 @@ impl Merged {
     pub(crate) fn segment<'a>(
         &'a mut self,
         epoch: &'a Epoch,
-        written_at: i64,
+        clock: Reading,
         positions: &'a [u8],
     ) -> SegmentInput<'a> {
         // Sets that no cell refers to stay out of the segment's dictionary.
@@ -381,7 +382,7 @@ impl Merged {
         }
         SegmentInput {
             sequence: epoch.sequence,
-            written_at,
+            clock,
             labels: &epoch.labels,
             streams: &self.streams,
             rows: &self.rows,

@@ -203,6 +203,16 @@ impl Head {
         Ok(true)
     }
 
+    /// Freezes an epoch without entries, so that a new segment holds the positions and the newest one may go. True when
+    /// there is a frozen epoch now.
+    ///
+    /// # Errors
+    /// As [`Head::freeze`].
+    pub(crate) fn freeze_positions(&mut self, reason: Reason) -> io::Result<bool> {
+        self.positions.touch();
+        self.freeze(reason, true)
+    }
+
     /// The epoch to write.
     pub(crate) fn frozen(&self) -> Option<Arc<Frozen>> {
         self.frozen.clone()
@@ -252,6 +262,17 @@ impl Head {
     /// so that the longest line there may be fits, too.
     pub(crate) fn batch_bytes_max(&self) -> usize {
         self.nursery.capacity() / 2
+    }
+
+    /// Takes segments away from what queries see; the bytes of their files.
+    pub(crate) fn forget_segments(&mut self, is_gone: impl Fn(&SegmentEntry) -> bool) -> u64 {
+        let mut bytes = 0;
+        self.segments.retain(|segment| {
+            let gone = is_gone(segment);
+            bytes += if gone { segment.file_bytes } else { 0 };
+            !gone
+        });
+        bytes
     }
 
     /// Segments that queries see, by sequence.

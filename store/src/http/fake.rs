@@ -33,12 +33,23 @@ type Answer = dyn Fn(&Request, &Cancel) -> Found + Send + Sync;
 /// Answers queries by a function, and metadata with what it was asked.
 pub(super) struct Fake {
     query: Box<Answer>,
+    /// Pushes are taken, but never durable.
+    unsynced: bool,
 }
 
 impl Fake {
     pub(super) fn new(query: impl Fn(&Request, &Cancel) -> Found + Send + Sync + 'static) -> Fake {
         Fake {
             query: Box::new(query),
+            unsynced: false,
+        }
+    }
+
+    /// Takes pushes and cannot make them durable.
+    pub(super) fn unsynced() -> Fake {
+        Fake {
+            unsynced: true,
+            ..Fake::echo()
         }
     }
 
@@ -107,16 +118,21 @@ impl Backend for Fake {
     }
 }
 
-/// No push reaches it: those tests have a store.
 impl Target for Fake {
     fn push(&self, _: &Batch<'_>) -> Result<Pushed, AppendError> {
-        Err(AppendError::Unavailable("a fake stores nothing".into()))
+        if !self.unsynced {
+            return Err(AppendError::Unavailable("a fake stores nothing".into()));
+        }
+        Ok(Pushed {
+            duplicates: 0,
+            ticket: 3,
+        })
     }
     fn newest(&self, streams: &[&LabelSet]) -> Vec<Option<i64>> {
         vec![None; streams.len()]
     }
-    fn synced(&self, _: u64) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn synced(&self, ticket: u64) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(std::future::ready(Err(format!("no device for {ticket}"))))
     }
     fn batch_bytes_max(&self) -> usize {
         1 << 20

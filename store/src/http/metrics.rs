@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::api::{PushLogStats, QueryStats, StoreStats};
+use crate::clock::Verdict;
 use crate::ingest;
+use crate::retention::{Reason, Removed};
 
 /// Requests of one route and status.
 #[derive(Debug, Default)]
@@ -199,6 +201,7 @@ pub(super) fn write_store(out: &mut String, stats: &StoreStats) {
         line(out, name, &format!("{{reason=\"{reason}\"}}"), count as f64);
     }
     write_push_log(out, &stats.push_log);
+    write_upkeep(out, stats);
     let name = "drupelet_disk_written_bytes_total";
     head(out, name, "counter", "Bytes written to disk, by purpose.");
     for (purpose, bytes) in &stats.written {
@@ -277,6 +280,52 @@ fn write_push_log(out: &mut String, stats: &PushLogStats) {
     ] {
         metric(name, "counter", help, value);
     }
+}
+
+/// Appends what retention did, and what it goes by.
+fn write_upkeep(out: &mut String, stats: &StoreStats) {
+    type Of = fn(&Removed) -> u64;
+    let removed: [(&str, &str, Of); 3] = [
+        ("segments", "Segments removed, by reason.", |r| r.segments),
+        ("bytes", "Bytes of segments removed, by reason.", |r| {
+            r.bytes
+        }),
+        (
+            "entries",
+            "Entries removed with their segments, by reason.",
+            |r| r.entries,
+        ),
+    ];
+    for (what, help, of) in removed {
+        let name = format!("drupelet_retention_removed_{what}_total");
+        head(out, &name, "counter", help);
+        for (reason, removed) in Reason::NAMES.iter().zip(&stats.removed) {
+            let labels = format!("{{reason=\"{reason}\"}}");
+            line(out, &name, &labels, of(removed) as f64);
+        }
+    }
+    let mut gauge = |name, help, value: u64| single(out, name, "gauge", help, value as f64);
+    let help = "1 while less than min_free is free and nothing is left to remove.";
+    let unmet = u64::from(stats.min_free_unmet);
+    gauge("drupelet_retention_min_free_unmet", help, unmet);
+    let help = "Bytes of all files of the store.";
+    gauge("drupelet_store_bytes", help, stats.store_bytes);
+    if let Some(space) = stats.disk {
+        let help = "Size of the file system that holds the store.";
+        gauge("drupelet_disk_size_bytes", help, space.total);
+        let help = "Bytes free on the file system that holds the store.";
+        gauge("drupelet_disk_free_bytes", help, space.available);
+    }
+    if let Some(verdict) = stats.clock {
+        let help = "1 while the wall clock is known to be right; without it nothing is removed for its age.";
+        let trusted = u64::from(verdict == Verdict::Trusted);
+        gauge("drupelet_clock_trusted", help, trusted);
+    }
+    let mut counter = |name, help, value: u64| single(out, name, "counter", help, value as f64);
+    let help = "Jumps of the wall clock.";
+    counter("drupelet_clock_jumps_total", help, stats.clock_jumps);
+    let help = "Flushes that found the disk full.";
+    counter("drupelet_store_disk_full_total", help, stats.disk_full);
 }
 
 /// Appends the metrics of the process that every exporter has, under their usual names, and the build.
@@ -371,6 +420,11 @@ mod tests {
         write_process(&mut out);
         let stats = StoreStats {
             written: vec![(disk::Purpose::Segment, 7)],
+            disk: Some(disk::Space {
+                total: 9,
+                available: 4,
+            }),
+            clock: Some(Verdict::Jumped),
             ..StoreStats::default()
         };
         write_store(&mut out, &stats);
@@ -385,6 +439,9 @@ mod tests {
         }
         assert!(out.contains("drupelet_http_requests_total{route=\"ready\",code=\"200\"} 1\n"));
         assert!(out.contains("drupelet_disk_written_bytes_total{purpose=\"segment\"} 7\n"));
+        assert!(out.contains("drupelet_retention_removed_entries_total{reason=\"max_disk\"} 0\n"));
+        assert!(out.contains("drupelet_disk_free_bytes 4\n"));
+        assert!(out.contains("drupelet_clock_trusted 0\n"));
         assert!(out.contains("\nprocess_resident_memory_bytes "));
         assert!(out.contains("\nprocess_start_time_seconds "));
     }

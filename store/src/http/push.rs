@@ -38,6 +38,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Pushes {
     intake: Mutex<Intake>,
     counters: Counters,
+    /// Largest body. It decides how many permits there are, so only a start can change it.
+    max_body_bytes: usize,
     /// Room for bodies, from their arrival until they are stored.
     pub(super) bytes: Arc<Semaphore>,
     thread: Mutex<Option<Pool>>,
@@ -47,8 +49,9 @@ impl Pushes {
     pub(super) fn new(limits: &PushLimits) -> Pushes {
         let bytes = limits.max_body_bytes.saturating_mul(BODIES);
         Pushes {
-            intake: Mutex::new(Intake::new(limits.clone(), Instant::now())),
+            intake: Mutex::new(Intake::new(limits, Instant::now())),
             counters: Counters::default(),
+            max_body_bytes: limits.max_body_bytes,
             bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
             thread: Mutex::new(None),
         }
@@ -142,7 +145,7 @@ async fn take(
 }
 
 fn too_large(service: &Service, what: &str, found: u64, received: u64) -> Refusal {
-    let limit = service.limits().push.max_body_bytes;
+    let limit = service.pushes.max_body_bytes;
     service
         .pushes
         .counters
@@ -154,7 +157,7 @@ fn too_large(service: &Service, what: &str, found: u64, received: u64) -> Refusa
 
 /// Reads a body, once there is room for it among the others.
 async fn collect(service: &Service, body: Incoming) -> Result<Collected, Refusal> {
-    let limit = service.limits().push.max_body_bytes;
+    let limit = service.pushes.max_body_bytes;
     let size = body.size_hint();
     if size.lower() > limit as u64 {
         return Err(too_large(service, "message", size.lower(), size.lower()));
@@ -203,7 +206,7 @@ fn store(
     legacy: bool,
     collected: Collected,
 ) -> Result<Outcome, Refusal> {
-    let limit = service.limits().push.max_body_bytes;
+    let limit = service.pushes.max_body_bytes;
     let Collected { body, _share } = collected;
     let received = body.len() as u64;
     let counters = &service.pushes.counters;
@@ -230,5 +233,6 @@ fn store(
         .intake
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    Ok(intake.take(&request, &*service.backend, counters, now))
+    let limits = service.limits();
+    Ok(intake.take(&limits.push, &request, &*service.backend, counters, now))
 }

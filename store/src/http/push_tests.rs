@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::fake::{Got, NOW, ask, ask_with, limits, send, split, with_clock, with_service};
+use super::fake::{Fake, Got, NOW, ask, ask_with, limits, send, split, with_clock, with_service};
 use super::*;
 use crate::api::{Options, Store};
 
@@ -441,7 +441,7 @@ fn p4_bodies_in_memory_are_bounded() {
 #[test]
 fn p6_queries_and_pushes_do_not_wait_for_each_other() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let fake = fake::Fake::new(move |_, cancel| {
+    let fake = Fake::new(move |_, cancel| {
         tell.send(()).unwrap();
         while cancel.check().is_ok() {
             std::thread::yield_now();
@@ -482,5 +482,33 @@ fn p6_queries_and_pushes_do_not_wait_for_each_other() {
             "the store cannot write: a fake stores nothing; try again later",
         );
         assert_eq!(got.header("retry-after"), "30");
+    });
+}
+
+#[test]
+fn p2_an_answer_waits_for_the_device() {
+    with_service(Fake::unsynced(), limits(), async |at, _| {
+        let body = format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[["{NOW}","x"]]}}]}}"#);
+        let got = push(at, JSON, body.as_bytes()).await;
+        refused(&got, 503, "the store cannot write: no device for 3");
+        assert_eq!(got.header("retry-after"), "1");
+        // What was stored of a push with faults has to be durable too: its client does not come again.
+        let body = body.replace("]]}", r#"],["1","old"]]}"#);
+        let got = push(at, JSON, body.as_bytes()).await;
+        refused(&got, 503, "the store cannot write: no device for 3");
+    });
+}
+
+#[test]
+fn waiting_pushes_are_bounded() {
+    with_store(limits(), async |at, service| {
+        let (free, held) = std::sync::mpsc::channel::<()>();
+        service.pushes.run(move || held.recv().unwrap()).unwrap();
+        while service.pushes.run(|| ()).is_ok() {}
+        let got = push(at, JSON, b"{}").await;
+        refused(&got, 429, "too many outstanding requests");
+        assert_eq!(got.header("retry-after"), "1");
+        free.send(()).unwrap();
+        while push(at, JSON, b"{}").await.status != 422 {}
     });
 }

@@ -26,6 +26,7 @@
 
 mod ids;
 mod lookup;
+mod remove;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use disk::Disk;
 use logql::matcher::Matcher;
@@ -75,6 +76,16 @@ pub(crate) enum IndexError {
     Damaged(&'static str),
 }
 
+impl IndexError {
+    fn is_full(&self) -> bool {
+        let code = match self {
+            IndexError::Sqlite(e) => e.sqlite_error_code(),
+            IndexError::Damaged(_) => None,
+        };
+        code == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
 /// The index. See the module documentation.
 #[derive(Debug)]
 pub struct Index {
@@ -84,6 +95,8 @@ pub struct Index {
     writing: AtomicBool,
     stale: AtomicBool,
     rebuilds: AtomicU64,
+    /// Read by queries for as long as they know ids, written while ids are dropped: a dropped id may be given again.
+    ids: RwLock<()>,
     /// Pairs read last. Locked after the connection.
     cache: Mutex<lookup::PairCache>,
 }
@@ -120,6 +133,7 @@ impl Index {
             writing: AtomicBool::new(false),
             stale: AtomicBool::new(true),
             rebuilds: AtomicU64::new(0),
+            ids: RwLock::new(()),
             cache: Mutex::default(),
         };
         let connection = index.connect();
@@ -149,6 +163,8 @@ impl Index {
                     self.stale.store(false, Ordering::Relaxed);
                     return;
                 }
+                // A new one would find no space either; until there is some, segments without a row are read.
+                Err(e) if e.is_full() => return self.set_stale("write", &e),
                 Err(e) if attempt == 0 => {
                     tracing::warn!(file = %self.path.display(), error = %e, "index is unusable, rebuilding it from the segments");
                     *guard = None;
@@ -181,6 +197,35 @@ impl Index {
         };
         if let Err(e) = schema::add_segment(connection, segment, streams) {
             self.set_stale("add a segment", &e);
+        }
+    }
+
+    /// Forgets removed segments, and streams that no other has unless a query holds ids now; a later call drops those.
+    pub(crate) fn removed(&self, sequences: &[u64]) {
+        let _writing = Writing::start(&self.writing);
+        let ids = match self.ids.try_write() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let mut guard = self.lock();
+        let Some(connection) = guard.as_mut() else {
+            return;
+        };
+        if let Err(e) = remove::remove(connection, sequences, ids.is_some()) {
+            // A row too many is no fault; the next reconciliation takes it away.
+            self.set_stale("remove segments", &e);
+        }
+        let cache = self.cache.lock();
+        cache.unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Keeps ids from being dropped while they are in use; `None` while that is under way.
+    pub(crate) fn hold_ids(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        match self.ids.try_read() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 

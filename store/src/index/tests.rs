@@ -265,3 +265,39 @@ fn ten_thousand_streams_cost_a_flush_a_few_pages() {
     let one = logql::parse_matchers(r#"{pod="pod-77", namespace="ns27"}"#).unwrap();
     assert_eq!(index.select(&one).unwrap().len(), 1);
 }
+
+#[test]
+fn removed_segments_take_streams_along_that_no_other_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = filled(dir.path(), 4);
+    index.reconcile(&[key(0), key(1), key(2), key(3), key(9)], |_| {
+        let churn = |n: u64| set(&format!("namespace=jobs,pod=job-{n},app=job"));
+        Ok((0..2000).map(churn).collect())
+    });
+    // A query that knows ids keeps them from being dropped.
+    let held = index.hold_ids();
+    index.removed(&[9]);
+    check(&index, r#"{pod="job-1999"}"#, &["job-1999"]);
+    assert!(index.segment(key(9)).is_none());
+    drop(held);
+    index.removed(&[]);
+    check_all(&index, 4);
+    index.removed(&[0, 1, 2]);
+    check(&index, r#"{pod=~".+"}"#, &["a-2", "b-1", "dns-2"]);
+    assert_eq!(
+        index
+            .values("namespace", &index.select(&[]).unwrap())
+            .unwrap(),
+        ["infra", "shop"]
+    );
+    assert!(!index.stale());
+    drop(index);
+    // What is left fits together: a start looks at all of it.
+    let index = open(dir.path());
+    index.reconcile(&[key(3)], |_| panic!("row exists"));
+    assert_eq!(index.rebuilds(), 0);
+    index.removed(&[3]);
+    assert_eq!(index.select(&[]).unwrap(), [0; 0]);
+    index.committed(key(5), &mut streams(5).iter().map(LabelSet::as_ref));
+    check(&index, r#"{app="a"}"#, &["a-1"]);
+}

@@ -110,23 +110,22 @@ impl Outcome {
 /// Takes requests, one after the other.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    limits: PushLimits,
     bucket: Bucket,
     streams: Streams,
 }
 
 impl Intake {
-    pub(crate) fn new(limits: PushLimits, now: Instant) -> Intake {
+    pub(crate) fn new(limits: &PushLimits, now: Instant) -> Intake {
         Intake {
             bucket: Bucket::new(limits.ingestion_burst, now),
-            streams: Streams::new(limits.max_streams, now),
-            limits,
+            streams: Streams::new(now),
         }
     }
 
-    /// Validates and stores a request. Blocks: on room in the store for a bounded time, and on its writes.
+    /// Validates and stores a request; the limits may be others each time. Blocks: on room in the store for a bounded time, and on its writes.
     pub(crate) fn take(
         &mut self,
+        limits: &PushLimits,
         request: &Request<'_>,
         target: &dyn Target,
         counters: &Counters,
@@ -141,8 +140,8 @@ impl Intake {
             counters.discard(Reason::InvalidLabels, counts.entries, counts.bytes);
             return Outcome::refused(400, format!("couldn't parse labels: {text}"));
         }
-        let rate = self.limits.ingestion_rate;
-        let burst = self.limits.ingestion_burst;
+        let rate = limits.ingestion_rate;
+        let burst = limits.ingestion_burst;
         if let Err(wait) = self.bucket.take(counts.bytes, rate, burst, now.instant) {
             counters.discard(Reason::RateLimited, counts.entries, counts.bytes);
             let text = format!(
@@ -155,7 +154,7 @@ impl Intake {
             outcome.retry_after = Some(wait);
             return outcome;
         }
-        let mut walk = Walk::new(&self.limits, &mut self.streams, target, counters, now);
+        let mut walk = Walk::new(limits, &mut self.streams, target, counters, now);
         for stream in request.streams() {
             walk.stream(&stream);
         }

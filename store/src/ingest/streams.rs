@@ -59,7 +59,6 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) struct Streams {
     known: HashMap<u64, Stream>,
-    max: usize,
     /// Before this nothing in a full table is idle.
     sweep: Instant,
 }
@@ -69,11 +68,9 @@ pub(super) struct Streams {
 pub(super) struct Full;
 
 impl Streams {
-    pub(super) fn new(max: usize, now: Instant) -> Streams {
-        let max = if max == 0 { STREAMS_MAX } else { max };
+    pub(super) fn new(now: Instant) -> Streams {
         Streams {
             known: HashMap::new(),
-            max: max.min(STREAMS_MAX),
             sweep: now,
         }
     }
@@ -82,11 +79,11 @@ impl Streams {
         self.known.len()
     }
 
-    /// A stream, marked as active; a new one's newest entry is asked for.
+    /// A stream, marked as active, if there are fewer than `max` others; a new one's newest entry is asked for.
     pub(super) fn activate(
         &mut self,
         hash: u64,
-        burst: u64,
+        (max, burst): (usize, u64),
         now: Instant,
         newest: impl FnOnce() -> Option<i64>,
     ) -> Result<Stream, Full> {
@@ -94,10 +91,12 @@ impl Streams {
             stream.last = now;
             return Ok(*stream);
         }
-        if self.known.len() >= self.max && now >= self.sweep {
+        let max = if max == 0 { STREAMS_MAX } else { max };
+        let max = max.min(STREAMS_MAX);
+        if self.known.len() >= max && now >= self.sweep {
             self.forget_idle(now);
         }
-        if self.known.len() >= self.max {
+        if self.known.len() >= max {
             return Err(Full);
         }
         let stream = Stream {
@@ -162,25 +161,36 @@ mod tests {
     #[test]
     fn p4_the_table_of_streams_is_bounded() {
         let start = Instant::now();
-        let mut streams = Streams::new(3, start);
+        let mut streams = Streams::new(start);
         let half = IDLE / 2;
         for hash in 0..3 {
-            assert!(streams.activate(hash, 1, start, || None).is_ok());
+            assert!(streams.activate(hash, (3, 1), start, || None).is_ok());
         }
-        assert_eq!(streams.activate(9, 1, start, || None).err(), Some(Full));
-        // One stays active, the others leave when room is needed.
-        assert!(streams.activate(1, 1, start + half, || None).is_ok());
         assert_eq!(
-            streams.activate(9, 1, start + half, || None).err(),
+            streams.activate(9, (3, 1), start, || None).err(),
             Some(Full)
         );
-        let stream = streams.activate(9, 1, start + IDLE, || Some(7)).unwrap();
+        // One stays active, the others leave when room is needed.
+        assert!(streams.activate(1, (3, 1), start + half, || None).is_ok());
+        assert_eq!(
+            streams.activate(9, (3, 1), start + half, || None).err(),
+            Some(Full)
+        );
+        let stream = streams
+            .activate(9, (3, 1), start + IDLE, || Some(7))
+            .unwrap();
         assert_eq!((stream.newest, streams.len()), (Some(7), 2));
         streams.stored(9, 5);
         streams.stored(9, 8);
-        let stream = streams.activate(9, 1, start + IDLE, || None).unwrap();
+        let stream = streams.activate(9, (3, 1), start + IDLE, || None).unwrap();
         assert_eq!(stream.newest, Some(8));
-        assert_eq!(Streams::new(0, start).max, STREAMS_MAX);
-        assert_eq!(Streams::new(usize::MAX, start).max, STREAMS_MAX);
+        for max in [0, usize::MAX] {
+            let mut streams = Streams::new(start);
+            let taken = (0..30_000).take_while(|hash| {
+                let stream = streams.activate(*hash, (max, 1), start, || None);
+                stream.is_ok()
+            });
+            assert_eq!(taken.count(), STREAMS_MAX);
+        }
     }
 }

@@ -83,6 +83,7 @@ impl Target for Shelf {
 
 /// A node's intake with its counters.
 struct Node {
+    limits: PushLimits,
     intake: Intake,
     counters: Counters,
     shelf: Shelf,
@@ -94,7 +95,8 @@ impl Node {
     fn new(limits: PushLimits, shelf: Shelf) -> Node {
         let instant = Instant::now();
         Node {
-            intake: Intake::new(limits, instant),
+            intake: Intake::new(&limits, instant),
+            limits,
             counters: Counters::default(),
             shelf,
             now: Now {
@@ -111,8 +113,9 @@ impl Node {
         let counts = request.counts();
         self.sent.0 += counts.entries;
         self.sent.1 += counts.bytes;
+        let (shelf, counters) = (&self.shelf, &self.counters);
         self.intake
-            .take(&request, &self.shelf, &self.counters, self.now)
+            .take(&self.limits, &request, shelf, counters, self.now)
     }
 
     /// Reasons with lines discarded.
@@ -572,6 +575,23 @@ fn rates_recover() {
     assert_eq!(push(0, "c", "abcd"), (429, Some(200)));
     assert_eq!(push(1000, "a", "ab"), (429, Some(1000)));
     assert_eq!(push(2000, "a", "ab"), (204, None));
+}
+
+#[test]
+fn limits_may_change_between_requests() {
+    let mut node = Node::new(PushLimits::default(), Shelf::new());
+    let push = |node: &mut Node, app: &str| {
+        node.push(&stream(json!({"app": app}), json!([line(0, "abc")])))
+            .status
+    };
+    assert_eq!(push(&mut node, "a"), 204);
+    node.limits.max_streams = 1;
+    assert_eq!((push(&mut node, "a"), push(&mut node, "b")), (204, 429));
+    node.limits.max_line_size = 2;
+    assert_eq!(push(&mut node, "a"), 400);
+    node.limits = PushLimits::default();
+    assert_eq!(push(&mut node, "b"), 204);
+    node.check_sums();
 }
 
 #[test]

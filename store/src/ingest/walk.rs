@@ -112,10 +112,11 @@ impl<'w, 'a> Walk<'w, 'a> {
                 return self.discard_all(stream, reason);
             }
         };
-        let (target, burst) = (self.target, self.limits.stream_burst);
+        let target = self.target;
+        let most = (self.limits.max_streams, self.limits.stream_burst);
         let newest = || target.newest(&[&labels.set]).first().copied().flatten();
         let instant = self.now.instant;
-        let Ok(state) = self.streams.activate(labels.hash, burst, instant, newest) else {
+        let Ok(state) = self.streams.activate(labels.hash, most, instant, newest) else {
             let text = format!(
                 "maximum active stream limit exceeded when trying to create stream {}, reduce the number of active \
                  streams (reduce labels or reduce label values), or contact your Loki administrator to see if the \

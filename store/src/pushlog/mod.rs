@@ -169,7 +169,8 @@ impl PushLog {
         let capacity = ring::capacity_of(size);
         let mut shared = Shared {
             written: found.tip.number,
-            synced: found.tip.number,
+            // A process that was killed may not have synced what is taken over.
+            synced: found.begin.number,
             base: found.base,
             ..Shared::default()
         };

@@ -27,6 +27,8 @@ const MAGIC: [u8; 4] = *b"dLOG";
 pub(super) const RAW_BYTES_MAX: usize = 5 << 18;
 /// Most bytes of a packed one: zstd may add a little to what does not compress.
 const STORED_BYTES_MAX: usize = RAW_BYTES_MAX + RAW_BYTES_MAX / 128 + 64;
+/// Numbers and offsets above this are damage: no log lives that long, and sums of them do not overflow.
+const COUNT_MAX: u64 = 1 << 62;
 /// Bytes that an entry takes beside its line, at most.
 pub(super) const ENTRY_OVERHEAD_MAX: usize = 25;
 
@@ -71,7 +73,8 @@ impl Tip {
             offset: cursor.u64()?,
             hash: cursor.u64()?,
         };
-        cursor.is_empty().then_some(tip)
+        let sane = tip.number <= COUNT_MAX && tip.offset <= COUNT_MAX;
+        (cursor.is_empty() && sane).then_some(tip)
     }
 }
 
@@ -145,8 +148,10 @@ impl Header {
             body: cursor.u64()?,
         };
         let sum = cursor.u64()?;
-        let fits =
-            header.stored as usize <= STORED_BYTES_MAX && header.raw as usize <= RAW_BYTES_MAX;
+        let fits = header.stored as usize <= STORED_BYTES_MAX
+            && header.raw as usize <= RAW_BYTES_MAX
+            && header.number <= COUNT_MAX
+            && header.offset <= COUNT_MAX;
         (sum == hash(&bytes[..72]) && fits).then_some((header, sum))
     }
 }
@@ -338,16 +343,26 @@ mod tests {
             ..header()
         };
         assert_eq!(Header::decode(&huge.encode()), None);
+        let far = Header {
+            offset: u64::MAX,
+            ..header()
+        };
+        assert_eq!(Header::decode(&far.encode()), None);
     }
 
     #[test]
     fn tips_come_back() {
         let tip = Tip {
             number: 1,
-            offset: u64::MAX,
+            offset: 1 << 62,
             hash: 77,
         };
         assert_eq!(Tip::decode(&tip.encode()), Some(tip));
+        let far = Tip {
+            offset: u64::MAX,
+            ..tip
+        };
+        assert_eq!(Tip::decode(&far.encode()), None);
         assert_eq!(Tip::decode(&tip.encode()[1..]), None);
         assert_eq!(Tip::decode(&[0; 25]), None);
     }

@@ -37,7 +37,7 @@ use crate::recover::Recovered;
 pub(crate) struct Found {
     pub(super) ring: Option<Ring>,
     /// Where the chain begins.
-    begin: Tip,
+    pub(super) begin: Tip,
     /// Its last record.
     pub(super) tip: Tip,
     /// Records in it.
@@ -227,7 +227,9 @@ impl Found {
         }
         // Half of a nursery, a quarter of the pool, takes the longest line; all entries are the rest of the raw bytes.
         let raw = header.raw as usize;
-        let nursery = (2 * raw).max(raw + ENTRY_BYTES * header.entries.min(header.raw) as usize);
+        // An entry takes four bytes at least, whatever the header says.
+        let entries = header.entries.min(header.raw / 4) as usize;
+        let nursery = (2 * raw).max(raw + ENTRY_BYTES * entries);
         self.head_bytes = self.head_bytes.max(nursery * 4);
         if header.kind == Kind::Pushed {
             return;

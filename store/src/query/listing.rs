@@ -77,12 +77,11 @@ fn list(
     let mut out = BTreeSet::new();
     let mut streams = Streams::new(view.index(), matchers);
     let head = HeadPart::take(view, &mut streams, (start, end), false, LISTING_BYTES_MAX)?;
-    let selected = view.index().select(matchers);
     let mut ids = BTreeSet::new();
     let mut rest = Vec::new();
     for segment in &head.snapshot.segments {
         cancel.check()?;
-        match (&selected, view.index().segment(segment.into())) {
+        match (streams.ids(), view.index().segment(segment.into())) {
             (Some(selected), Some(all)) => {
                 ids.extend(
                     all.into_iter()

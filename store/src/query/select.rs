@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::RwLockReadGuard;
 
 use logql::eval::EvalError;
 use logql::matcher::{Matcher, all_match};
@@ -22,6 +23,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Streams<'q> {
     matchers: &'q [Matcher],
     index: &'q Index,
+    /// Ids mean the same streams as long as this lives.
+    _held: Option<RwLockReadGuard<'q, ()>>,
     /// Ids in the index; `None` when it is not usable.
     selected: Option<Vec<u32>>,
     /// Their numbers, [`NONE`] as long as no segment had them.
@@ -36,10 +39,12 @@ pub(super) struct Streams<'q> {
 impl<'q> Streams<'q> {
     /// Asks the index.
     pub(super) fn new(index: &'q Index, matchers: &'q [Matcher]) -> Streams<'q> {
-        let selected = index.select(matchers);
+        let held = index.hold_ids();
+        let selected = held.as_ref().and_then(|_| index.select(matchers));
         Streams {
             matchers,
             index,
+            _held: held,
             bytes: selected.as_ref().map_or(0, |s| s.capacity() * 8),
             numbers: vec![NONE; selected.as_ref().map_or(0, Vec::len)],
             selected,
@@ -47,6 +52,11 @@ impl<'q> Streams<'q> {
             sets: Vec::new(),
             unpacker: Unpacker::default(),
         }
+    }
+
+    /// Ids in the index of all streams that satisfy the matchers, rising; `None` when it is not usable.
+    pub(super) fn ids(&self) -> Option<&[u32]> {
+        self.selected.as_deref()
     }
 
     /// Labels of a stream.

@@ -23,7 +23,7 @@ mod write;
 
 pub use read::{Reader, Unpacker};
 pub use verify::{Report, verify};
-pub(crate) use write::{SegmentInput, write};
+pub(crate) use write::{SegmentInput, Target, write};
 
 use crate::block::BlockError;
 
@@ -61,8 +61,10 @@ pub struct Summary {
     pub chunks: u32,
     /// Blocks.
     pub blocks: u32,
-    /// Wall clock when it was written, ns; only for people to read.
+    /// Wall clock when it was written, ns.
     pub written_at: i64,
+    /// Whether that clock was trusted (module `clock`).
+    pub clock_trusted: bool,
     /// Where the first block starts; blocks follow each other without gaps.
     pub(crate) blocks_offset: u64,
     /// Whether it holds the position table (flush segments do).
@@ -117,6 +119,10 @@ pub struct SegmentEntry {
     pub entries: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
+    /// Wall clock when it was written, ns.
+    pub written_at: i64,
+    /// Whether that clock was trusted.
+    pub clock_trusted: bool,
 }
 
 impl SegmentEntry {
@@ -131,6 +137,8 @@ impl SegmentEntry {
             max_ts: summary.max_ts,
             entries: summary.entries,
             file_bytes: reader.file_bytes(),
+            written_at: summary.written_at,
+            clock_trusted: summary.clock_trusted,
         }
     }
 }

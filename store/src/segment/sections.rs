@@ -11,17 +11,17 @@ use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
 use crate::head::Sets;
 
 const FLAG_POSITIONS: u32 = 1;
+/// Set when the clock could *not* be believed, so that segments of versions that did not ask count as before.
+const FLAG_CLOCK_UNTRUSTED: u32 = 2;
 
 /// Encodes a summary.
 pub(super) fn encode_summary(summary: &Summary) -> [u8; SUMMARY_BYTES] {
     let mut out = Vec::with_capacity(SUMMARY_BYTES);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    let flags = if summary.has_positions {
-        FLAG_POSITIONS
-    } else {
-        0
-    };
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    let flags = flag(summary.has_positions, FLAG_POSITIONS)
+        | flag(!summary.clock_trusted, FLAG_CLOCK_UNTRUSTED);
     out.extend_from_slice(&flags.to_le_bytes());
     for n in [
         summary.first_sequence,
@@ -78,6 +78,7 @@ pub(super) fn decode_summary(
         blocks: cursor.u32()?,
         written_at: 0,
         blocks_offset: 0,
+        clock_trusted: flags & FLAG_CLOCK_UNTRUSTED == 0,
         has_positions: flags & FLAG_POSITIONS != 0,
         sections: [SectionPlace::default(); 5],
     };

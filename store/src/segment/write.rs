@@ -8,7 +8,9 @@ use disk::{Disk, File, Mode, Purpose};
 
 use super::{Cell, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
 use crate::block::Encoder;
+use crate::clock::Reading;
 use crate::head::Sets;
+use crate::pace::Pace;
 
 /// Bytes collected before a write call.
 const WRITE_BYTES: usize = 128 << 10;
@@ -18,8 +20,8 @@ const MINUTES: usize = Section::Minutes as usize;
 #[derive(Debug)]
 pub(crate) struct SegmentInput<'a> {
     pub(crate) sequence: u64,
-    /// Wall clock, ns.
-    pub(crate) written_at: i64,
+    /// When it is written.
+    pub(crate) clock: Reading,
     pub(crate) labels: &'a Sets,
     /// Numbers in `labels`, sorted by their bytes, each once.
     pub(crate) streams: &'a [u32],
@@ -35,41 +37,53 @@ pub(crate) struct SegmentInput<'a> {
     pub(crate) positions: &'a [u8],
 }
 
-/// Writes a segment into `dir` under its final name; returns its path. It is committed once the caller has synced the
-/// directory. `attempt` makes the temporary name unique: a file whose sync failed is never written or synced again.
+/// Where and how a segment is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) dir: &'a Path,
+    /// Makes the temporary name unique: a file whose sync failed is never written or synced again.
+    pub(crate) attempt: u64,
+    /// `None`: as fast as it goes.
+    pub(crate) pace: Option<&'a Pace<'a>>,
+}
+
+/// Writes a segment under its final name; returns its path. It is committed once the caller has synced the directory.
 ///
 /// # Errors
 /// As the disk's. Nothing is committed then, and the temporary file is gone or will be removed at the next start.
 pub(crate) fn write(
-    disk: &dyn Disk,
-    dir: &Path,
-    attempt: u64,
+    to: Target<'_>,
     input: &SegmentInput<'_>,
     encoder: &mut Encoder,
 ) -> io::Result<PathBuf> {
-    let temporary = dir.join(format!("{:016x}.{attempt}.tmp", input.sequence));
-    let path = dir.join(file_name(input.sequence));
+    let temporary = to
+        .dir
+        .join(format!("{:016x}.{}.tmp", input.sequence, to.attempt));
+    let path = to.dir.join(file_name(input.sequence));
     let written =
-        write_file(disk, &temporary, input, encoder).and_then(|()| disk.rename(&temporary, &path));
+        write_file(to, &temporary, input, encoder).and_then(|()| to.disk.rename(&temporary, &path));
     if let Err(error) = written {
         // Best effort: on a full disk this frees the space for the next try.
-        let _ = disk.remove(&temporary);
+        let _ = to.disk.remove(&temporary);
         return Err(error);
     }
     Ok(path)
 }
 
 fn write_file(
-    disk: &dyn Disk,
+    to: Target<'_>,
     path: &Path,
     input: &SegmentInput<'_>,
     encoder: &mut Encoder,
 ) -> io::Result<()> {
     let packed = pack_sections(input, encoder)?;
-    let file = disk.open(path, Mode::CreateNew, Purpose::Segment)?;
+    let file = to.disk.open(path, Mode::CreateNew, Purpose::Segment)?;
     let mut out = Output {
         file,
         offset: 0,
+        handed: 0,
+        pace: to.pace,
         buffer: Vec::with_capacity(WRITE_BYTES),
     };
     let blocks: u64 = input.blocks.iter().map(|b| b.len() as u64).sum();
@@ -145,7 +159,8 @@ fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
         streams: input.streams.len() as u32,
         chunks: input.rows.len() as u32,
         blocks: input.blocks.len() as u32,
-        written_at: input.written_at,
+        written_at: input.clock.wall,
+        clock_trusted: input.clock.is_trusted(),
         blocks_offset,
         has_positions: true,
         sections: [SectionPlace::default(); 5],
@@ -160,13 +175,16 @@ fn place_sections(summary: &mut Summary, packed: &[Vec<u8>; 5], mut offset: u64,
     summary.sections[MINUTES] = sections::place(minutes, &packed[MINUTES]);
 }
 
-struct Output {
+struct Output<'a> {
     file: Arc<dyn File>,
     offset: u64,
+    /// Up to here the device has been handed what was written.
+    handed: u64,
+    pace: Option<&'a Pace<'a>>,
     buffer: Vec<u8>,
 }
 
-impl Output {
+impl Output<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.buffer.len() + bytes.len() > WRITE_BYTES {
             self.flush()?;
@@ -174,10 +192,24 @@ impl Output {
         if bytes.len() >= WRITE_BYTES {
             self.file.write_at(bytes, self.offset)?;
             self.offset += bytes.len() as u64;
+            self.hand_over();
         } else {
             self.buffer.extend_from_slice(bytes);
         }
         Ok(())
+    }
+
+    /// In a backlog: hands a full piece to the device, and rests.
+    fn hand_over(&mut self) {
+        let piece = self.pace.and_then(|pace| Some((pace, pace.piece()?)));
+        let bytes = self.offset - self.handed;
+        if let Some((pace, piece)) = piece
+            && bytes >= piece
+        {
+            self.file.write_out(self.handed, bytes);
+            pace.rest(bytes);
+            self.handed = self.offset;
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -185,6 +217,7 @@ impl Output {
             self.file.write_at(&self.buffer, self.offset)?;
             self.offset += self.buffer.len() as u64;
             self.buffer.clear();
+            self.hand_over();
         }
         Ok(())
     }

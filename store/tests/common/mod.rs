@@ -7,6 +7,9 @@
     reason = "every test binary uses its own part of this module"
 )]
 
+#[path = "../../src/clock_sim.rs"]
+pub mod clock_sim;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use disk::Disk;
 use disk::sim::SimDisk;
 use store::api::{AppendError, OpenError, Options, Store, Tuning};
 use store::block::{Column, Decoder, Metadata};
+use store::clock::{Clock, Kept};
 use store::segment::{self, Chunk, Reader, SegmentError};
 use wire::{Batch, Entry, LabelSet, SourcePosition};
 

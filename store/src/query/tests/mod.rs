@@ -267,7 +267,11 @@ impl Fixture {
         let ids: Vec<u32> = ids.collect();
         let input = SegmentInput {
             sequence: self.sequence,
-            written_at: 0,
+            clock: crate::clock::Reading {
+                wall: 0,
+                boot: 0,
+                verdict: crate::clock::Verdict::Trusted,
+            },
             metadata: metadata
                 .iter()
                 .map(|set| sets.intern(set.as_bytes()))
@@ -282,7 +286,13 @@ impl Fixture {
         };
         let folder = self.folder.path().join("segments");
         let mut encoder = Encoder::new(1).unwrap();
-        let path = write(&*self.disk, &folder, 0, &input, &mut encoder).unwrap();
+        let to = segment::Target {
+            disk: &*self.disk,
+            dir: &folder,
+            attempt: 0,
+            pace: None,
+        };
+        let path = write(to, &input, &mut encoder).unwrap();
         let reader = Reader::open(&*self.disk, &path).unwrap();
         segment::SegmentSink::renamed(&self.index, &reader);
         self.segments.push(SegmentEntry::of(&reader));

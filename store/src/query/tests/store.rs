@@ -167,3 +167,76 @@ fn p3_a_store_without_its_index_answers_the_same() {
     assert_eq!(store.stats().damaged_chunks, 0);
     store.close().unwrap();
 }
+
+/// Asks for everything; the numbers found, sorted.
+fn numbers(store: &Store, direction: Direction) -> Vec<u64> {
+    let plan = logql::parse(r#"{namespace=~".+"}"#).unwrap();
+    let request = Request::Range {
+        start: 0,
+        end: i64::MAX,
+        step: 1,
+        limit: 1_000_000,
+        direction,
+    };
+    let (value, _) = store.query(&plan, &request, &hour()).unwrap();
+    let Value::Logs(logs) = value else {
+        panic!("logs");
+    };
+    let number = |line: &[u8]| {
+        let text = std::str::from_utf8(line).unwrap();
+        text.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    let mut numbers: Vec<u64> = logs.entries.iter().map(|e| number(&e.line)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_removal_is_no_damage_and_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Options {
+        tuning: Tuning {
+            retention: crate::retention::Retention {
+                max_disk: Some(crate::retention::Share::Bytes(150 << 10)),
+                ..crate::retention::Retention::default()
+            },
+            ..Tuning::default()
+        },
+        ..options(folder.path())
+    })
+    .unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..150 {
+                append(&store, n * 100..(n + 1) * 100);
+                store.flush().unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        let mut round = 0;
+        while !done.load(Ordering::Acquire) {
+            round += 1;
+            let found = match round % 2 {
+                0 => numbers(&store, Direction::Forward),
+                _ => numbers(&store, Direction::Backward),
+            };
+            assert!(found.is_sorted_by(|a, b| a < b), "an entry is seen twice");
+            count(&store, "sum(count_over_time({namespace=~\".+\"}[100h]))");
+            store.series(&[], 0, i64::MAX, &hour()).unwrap();
+            store.label_names(&[], 0, i64::MAX, &hour()).unwrap();
+            store
+                .label_values("pod", &[], 0, i64::MAX, &hour())
+                .unwrap();
+        }
+    });
+    let stats = store.stats();
+    assert!(stats.removed[1].segments > 20, "{stats:?}");
+    assert_eq!(stats.damaged_chunks, 0);
+    assert_eq!(store.inner.index.rebuilds(), 0);
+    assert!(!store.inner.index.stale());
+    let found = numbers(&store, Direction::Forward);
+    let kept = 15_000 - stats.removed[1].entries;
+    assert_eq!(found, (15_000 - kept..15_000).collect::<Vec<u64>>());
+    store.close().unwrap();
+}
