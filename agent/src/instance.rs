@@ -128,13 +128,14 @@ impl LogFile {
         end.saturating_sub(self.cursor.next_offset())
     }
 
-    /// Has the page cache forget what was read of the backlog.
-    pub(crate) fn forget_read(&mut self) {
+    /// Backlog was read from offset `start` on: has the page cache forget it; how many bytes.
+    pub(crate) fn read_backlog(&mut self, start: u64) -> u64 {
         if let (Source::Plain(file), true) = (&self.source, self.forgotten < self.backlog_end) {
             let done = !self.is_backlog();
             let read = self.cursor.next_offset();
             pace::forget(file, &mut self.forgotten, read, done);
         }
+        self.cursor.next_offset().saturating_sub(start)
     }
 
     /// After a rename whoever has it open may go on writing.

@@ -59,7 +59,7 @@ impl Pacer {
     }
 
     /// Backlog was read.
-    pub(crate) fn took(&mut self, bytes: usize) {
+    pub(crate) fn took(&mut self, bytes: u64) {
         if self.rate.is_some() {
             self.bytes -= bytes as i64;
         }
@@ -127,7 +127,7 @@ mod tests {
         while now < start + Duration::from_secs(60) && read < 1 << 30 {
             while let Some(iid) = queue.pop_front() {
                 if pacer.may_read(now) {
-                    pacer.took(TURN_BYTES as usize);
+                    pacer.took(TURN_BYTES as u64);
                     read += TURN_BYTES as u64;
                     queue.push_back(iid);
                 } else {
@@ -162,7 +162,7 @@ mod tests {
     fn the_newest_go_on_first() {
         let start = Instant::now();
         let mut pacer = Pacer::new(Some(RATE), CatchUpOrder::Newest, start);
-        pacer.took(2 * BURST_BYTES as usize);
+        pacer.took(2 * BURST_BYTES as u64);
         for iid in 0..20 {
             pacer.hold(iid);
         }

@@ -424,12 +424,9 @@ impl<S: Sink> Agent<S> {
         let late = instance.late(index);
         let wants_level = labels.wants_level();
         let f = &mut instance.files[index];
-        let end = f.cursor.next_offset() + data.len() as u64;
-        let backlog = f.backlog();
-        if f.is_backlog() {
-            self.pacer.took(data.len());
-        }
-        if f.cursor.next_offset() == 0 && f.fingerprint.is_none() {
+        let (was_backlog, start) = (f.is_backlog(), f.cursor.next_offset());
+        let end = start + data.len() as u64;
+        if start == 0 && f.fingerprint.is_none() {
             f.fingerprint = files::fingerprint(data);
             instance.moved |= f.fingerprint.is_some();
         }
@@ -461,8 +458,11 @@ impl<S: Sink> Agent<S> {
             f.size = f.size.max(end);
             f.grew(now);
         }
-        f.forget_read();
-        lower(&self.config.stats.backlog_bytes, backlog - f.backlog());
+        if was_backlog {
+            let read = f.read_backlog(start);
+            self.pacer.took(read);
+            lower(&self.config.stats.backlog_bytes, read);
+        }
         let stopped = self.out.recs.len() >= crate::frame::MAX_RECS && f.cursor.next_offset() < end;
         f.dirty = context.full || stopped || f.marked;
         if tight && !f.dirty && f.present && f.cursor.long.is_none() {
