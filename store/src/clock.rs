@@ -250,6 +250,15 @@ impl Timekeeper {
         reading.is_trusted().then_some(reading.wall)
     }
 
+    /// Wall time, ns since 1970, unless something speaks against it. Weaker than [`Timekeeper::trusted_now`]: where the
+    /// kernel cannot be asked, a clock that shows a possible time will do.
+    #[must_use]
+    pub fn plausible_now(&self) -> Option<i64> {
+        let reading = self.read();
+        let fine = matches!(reading.verdict, Verdict::Trusted | Verdict::Unknown);
+        fine.then_some(reading.wall)
+    }
+
     /// Jumps seen.
     #[must_use]
     pub fn jumps(&self) -> u64 {

@@ -427,6 +427,12 @@ impl Store {
         flushed
     }
 
+    /// Wall time, ns since 1970, for judging entries of others by it; `None` while the clock may be wrong.
+    #[must_use]
+    pub fn plausible_now(&self) -> Option<i64> {
+        self.inner.clock.plausible_now()
+    }
+
     /// Counters. Cheap.
     #[must_use]
     pub fn stats(&self) -> StoreStats {

@@ -116,6 +116,9 @@ impl Backend for Fake {
     fn stats(&self) -> StoreStats {
         StoreStats::default()
     }
+    fn plausible_now(&self) -> Option<i64> {
+        Some(NOW)
+    }
 }
 
 impl Target for Fake {
@@ -175,7 +178,7 @@ pub(super) fn with_clock<F: Future<Output = ()>>(
         let at = listener.local_addr().unwrap();
         let mut service = Service::new(backend, limits).unwrap();
         service.clock = || NOW;
-        service.trusted = trusted;
+        service.trusted = Box::new(trusted);
         let service = Arc::new(service);
         service.set_state(State::Ready);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

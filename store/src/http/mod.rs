@@ -113,6 +113,8 @@ pub trait Backend: Target {
     ) -> Result<Vec<LabelSet>, EvalError>;
     /// See [`Store::stats`].
     fn stats(&self) -> StoreStats;
+    /// See [`Store::plausible_now`].
+    fn plausible_now(&self) -> Option<i64>;
 }
 
 impl Backend for Store {
@@ -154,6 +156,9 @@ impl Backend for Store {
     }
     fn stats(&self) -> StoreStats {
         Store::stats(self)
+    }
+    fn plausible_now(&self) -> Option<i64> {
+        Store::plausible_now(self)
     }
 }
 
@@ -250,8 +255,8 @@ pub struct Service {
     pushes: push::Pushes,
     state: AtomicU8,
     clock: fn() -> i64,
-    /// The time, if the clock is known to be right.
-    trusted: fn() -> Option<i64>,
+    /// The time, unless the clock is known to be wrong or may be.
+    trusted: Box<dyn Fn() -> Option<i64> + Send + Sync>,
 }
 
 impl std::fmt::Debug for Service {
@@ -270,8 +275,10 @@ impl Service {
     pub fn new(backend: impl Backend, limits: HttpLimits) -> std::io::Result<Service> {
         let pool = pool::Pool::new(limits.query_threads, limits.query_queue)?;
         let form_bytes = limits.max_body_bytes.saturating_mul(FORMS);
+        let backend: Arc<dyn Backend> = Arc::new(backend);
+        let clock = Arc::clone(&backend);
         Ok(Service {
-            backend: Arc::new(backend),
+            backend,
             pushes: push::Pushes::new(&limits.push),
             limits: RwLock::new(Arc::new(limits)),
             sources: Vec::new(),
@@ -280,7 +287,7 @@ impl Service {
             form_bytes: Arc::new(Semaphore::new(form_bytes.min(Semaphore::MAX_PERMITS))),
             state: AtomicU8::new(State::Starting as u8),
             clock: now,
-            trusted: trusted_now,
+            trusted: Box::new(move || clock.plausible_now()),
         })
     }
 
@@ -312,11 +319,4 @@ impl Service {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
-}
-
-/// The time if it can be right. A Pi's clock says 1970 after a power cut, until it has asked somebody.
-fn trusted_now() -> Option<i64> {
-    /// 2026-01-01: nobody ran this program before.
-    const EARLIEST: i64 = 1_767_225_600_000_000_000;
-    Some(now()).filter(|now| *now >= EARLIEST)
 }

@@ -286,8 +286,11 @@ impl<'w, 'a> Walk<'w, 'a> {
                 .too_fast(ts, (rate, size), after, || labels.text());
             return Err(Reason::StreamRate);
         }
-        let behind = ns(self.limits.max_behind);
-        let cutoff = current.newest.map(|newest| newest.saturating_sub(behind));
+        // An entry that came with a time far ahead, while nobody could tell, must not shut its stream for right ones.
+        let ahead = ns(self.limits.creation_grace_period);
+        let latest = self.now.trusted.map(|now| now.saturating_add(ahead));
+        let newest = latest.and_then(|latest| Some(current.newest?.min(latest)));
+        let cutoff = newest.map(|newest| newest.saturating_sub(ns(self.limits.max_behind)));
         if let Some(cutoff) = cutoff.filter(|cutoff| ts < *cutoff) {
             current.ignored.behind(ts, cutoff);
             return Err(Reason::TooFarBehind);
