@@ -4,6 +4,9 @@ did it take?
 
   python3 tests/scripts/neighbour.py target/release/drupelet [--gib 5] [--alone 60] [--rate 8MiB] [--check memory,time]
 
+--alternate SECS: on a machine with other work the times of an hour ago say little. This stops the node (SIGSTOP) for as many
+seconds after each so many of work, and compares the waits of the two.
+
 Root: mounts an ext4 of its own on a loop device, and drops the page cache. The tree is kubelet's: five files of 10 MiB
 for each container. --check: what makes it fail besides a wrong count, `memory` (peak above 32 MiB) and `time` (the 99th
 percentile more than twice that of the neighbour alone, the higher of before and after).
@@ -21,6 +24,7 @@ class Neighbour:
     """Appends and syncs on a thread; waits are in seconds."""
 
     def __init__(self, path):
+        self.aside = []
         self.path, self.waits, self.stop = path, [], threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -30,9 +34,11 @@ class Neighbour:
         due = time.monotonic()
         while not self.stop.is_set():
             t0 = time.monotonic()
+            # `waits` changes when the node is stopped or goes on; a wait belongs to where it began.
+            waits = self.waits
             os.write(fd, block)
             os.fdatasync(fd)
-            self.waits.append(time.monotonic() - t0)
+            waits.append(time.monotonic() - t0)
             due = max(due + 0.1, time.monotonic())
             time.sleep(max(0, due - time.monotonic()))
         os.close(fd)
@@ -139,12 +145,25 @@ def cached_mib():
 
 def catch_up(a, mnt, node, t0, total, cache):
     with Neighbour(mnt + "/neighbour") as during:
+        turn = time.monotonic()
         while node.lines() < total:
+            if a.alternate and time.monotonic() - turn > a.alternate:
+                node.p.send_signal(signal.SIGSTOP)
+                during.waits, during.aside = during.aside, during.waits
+                time.sleep(a.alternate)
+                during.waits, during.aside = during.aside, during.waits
+                node.p.send_signal(signal.SIGCONT)
+                turn = time.monotonic()
             if node.p.poll() is not None or time.monotonic() - t0 > a.limit:
                 raise SystemExit("only %d of %d lines after %d s" % (node.lines(), total, a.limit))
             time.sleep(0.5)
         took = time.monotonic() - t0
     during.show("catching up")
+    if a.alternate:
+        stopped = Neighbour(during.path)
+        stopped.waits = during.aside
+        stopped.show("stopped")
+        during.beside = stopped
     cache = cached_mib() - cache
     found = node.count()
     peak, cpu = node.peak(), node.cpu()
@@ -176,7 +195,7 @@ def run(a, tmp, mnt):
     if found != lines:
         odd = sorted(set(found.items()) ^ set(lines.items()))[:6]
         raise SystemExit("%d lines counted of %d: %s" % (sum(found.values()), total, odd))
-    ratio = during.p(0.99) / max(before.p(0.99), after.p(0.99))
+    ratio = during.p(0.99) / (during.beside.p(0.99) if a.alternate else max(before.p(0.99), after.p(0.99)))
     print("caught up in %.0f s (%.1f MiB/s), CPU %.1f s, peak RSS %.1f MiB, page cache %+.0f MiB, p99 x %.2f; every line once"
           % (took, a.gib * 1024 / took, cpu, peak, cache, ratio), flush=True)
     over = []
@@ -193,6 +212,7 @@ def main():
     ap.add_argument("bin")
     ap.add_argument("--gib", type=float, default=5)
     ap.add_argument("--alone", type=float, default=60, help="seconds of the neighbour alone, before and after")
+    ap.add_argument("--alternate", type=float, default=0)
     ap.add_argument("--rate", default="8MiB", help="catch_up_rate")
     ap.add_argument("--limit", type=float, default=3600, help="seconds until it is given up")
     ap.add_argument("--check", default="memory,time")
