@@ -246,9 +246,11 @@ fn p1_pushed_lines_survive_kills() {
 
 /// Kills the agent, the store, or both, at random instants; in the end every line is in the store once.
 fn scenario_store(dir: &Path, kills: u64, seed: u64, rate: u64) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let listen = free.local_addr().expect("address").to_string();
-    drop(free);
+    // Below the ports that outgoing connections take: it is free again and again while the store is dead.
+    let mut rng = Rng(seed);
+    let ports = std::iter::repeat_with(|| format!("127.0.0.1:{}", rng.range(10_000, 30_000)));
+    let mut ports = ports.filter(|listen| std::net::TcpListener::bind(listen).is_ok());
+    let listen = ports.next().expect("a free port");
     let mut run = Run::new(seed, dir, &format!("http://{listen}"));
     let stored = dir.join("store");
     let start_store = |run: &Run| Appliance::start_store(&listen, &stored, &run.config);

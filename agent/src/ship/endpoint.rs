@@ -11,6 +11,7 @@ use base64::Engine as _;
 use disk::Disk;
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::http::uri::Authority;
 
 /// Where Loki takes pushes.
 const PUSH_PATH: &str = "/loki/api/v1/push";
@@ -268,7 +269,9 @@ impl Endpoint {
 pub fn shown(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let parsed = url.parse::<Uri>().ok();
-    let authority = parsed.as_ref().and_then(Uri::authority);
+    // A port that is no number is more likely a password with a slash in it.
+    let sound = |a: &&Authority| a.as_str().ends_with(a.host()) || a.port_u16().is_some();
+    let authority = parsed.as_ref().and_then(Uri::authority).filter(sound);
     let end = match authority {
         Some(authority) => start + authority.as_str().len(),
         // What is no URL may have an unescaped password with anything in it.

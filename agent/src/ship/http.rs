@@ -267,6 +267,10 @@ impl Http {
             let now = Instant::now();
             let share = deadline.saturating_duration_since(now) / (found.len() - i) as u32;
             match timeout_at(now + share, TcpStream::connect(address)).await {
+                // A port of the range for outgoing connections, where nobody listens: it met itself.
+                Ok(Ok(stream)) if stream.local_addr().ok() == Some(*address) => {
+                    last = io::ErrorKind::ConnectionRefused.into();
+                }
                 Ok(Ok(stream)) => {
                     // One write a request: waiting for more to come only delays it.
                     let _ = stream.set_nodelay(true);
