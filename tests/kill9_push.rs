@@ -194,6 +194,7 @@ fn scenario(dir: &Path, kills: u64, seed: u64, rate: u64) {
         drop(world);
         writer.resume();
     }
+    writer.end();
     assert!(settled > 0, "the writer wrote nothing");
 }
 
