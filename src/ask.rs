@@ -18,6 +18,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:3100";
 const TIMEOUT: Duration = Duration::from_secs(75);
 /// What every data directory has (docs/FORMAT.md).
 const LOCK_FILE: &str = "lock";
+/// The locks of a store and of an agent alone.
+const LOCK_FILES: [&str; 2] = [LOCK_FILE, "positions.lock"];
 /// Longest note in a lock file that is read, bytes.
 const NOTE_BYTES_MAX: u64 = 4096;
 /// An error body beyond this is not ours and is cut.
@@ -117,24 +119,32 @@ impl Target {
     }
 }
 
-/// The metrics of the drupelet that has a data directory, or in words why there are none. The lock is not tried: that
-/// could keep a drupelet from starting.
+/// The metrics of what has a data directory (a store, an agent alone, both), or in words why there are none. The locks
+/// are not tried: that could keep a drupelet from starting.
 pub(crate) fn metrics_of(dir: &Path) -> Result<String, String> {
-    let note = disk::atomic::read(
-        &disk::real::RealDisk::new(),
-        &dir.join(LOCK_FILE),
-        NOTE_BYTES_MAX,
-    );
-    let note = String::from_utf8_lossy(&note.unwrap_or_default()).into_owned();
-    let addr =
-        address(&note).ok_or("no drupelet has run on this data directory, nothing to ask")?;
-    let target = Target::from_url(&format!("http://{}", reachable(addr)));
-    match target.get("/metrics") {
-        Ok(metrics) => Ok(String::from_utf8_lossy(&metrics).into_owned()),
-        Err(_) => Err(format!(
-            "no drupelet answers on {addr}, where the last one on this data directory was"
-        )),
+    let mut why = "no drupelet has run on this data directory, nothing to ask".to_owned();
+    let mut metrics = String::new();
+    for lock in LOCK_FILES {
+        let disk = disk::real::RealDisk::new();
+        let note = disk::atomic::read(&disk, &dir.join(lock), NOTE_BYTES_MAX).unwrap_or_default();
+        let note = String::from_utf8_lossy(&note).into_owned();
+        let Some(addr) = address(&note) else {
+            continue;
+        };
+        let target = Target::from_url(&format!("http://{}", reachable(addr)));
+        match target.get("/metrics") {
+            Ok(text) => metrics.push_str(&String::from_utf8_lossy(&text)),
+            Err(_) => {
+                why = format!(
+                    "no drupelet answers on {addr}, where the last one on this data directory was"
+                )
+            }
+        }
     }
+    if metrics.is_empty() {
+        return Err(why);
+    }
+    Ok(metrics)
 }
 
 /// The address in a lock file's note.

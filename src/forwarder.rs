@@ -120,6 +120,7 @@ async fn live(
     };
     let http = status_server::serve(listener, metrics, ended(stopped));
     // Ends when the agent has dropped its sink and what was in it is sent.
+    shipper.set_note(&format!("addr={addr}"));
     let shipping = shipper.run();
     tokio::pin!(http, shipping);
     tracing::info!(%addr, "listening on {addr}");

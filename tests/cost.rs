@@ -49,7 +49,7 @@ impl Node {
         for dir in ["pods", "data"] {
             std::fs::create_dir(node.path(dir)).expect("mkdir");
         }
-        std::fs::File::create(node.path("config.yaml")).expect("config");
+        File::create(node.path("config.yaml")).expect("config");
         node
     }
 

@@ -333,6 +333,17 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
         || (metric(&running, refused) >= 1).then_some(()),
         || "partly refused".to_owned(),
     );
+    let (pods, data) = (node.path("pods"), node.path("data"));
+    let places = [pods.to_str().expect("text"), data.to_str().expect("text")];
+    let doctor =
+        crate::support::done(&["doctor", "--pods-dir", places[0], "--data-dir", places[1]]);
+    for words in [
+        "3 lines that the server refused for good (too_far_behind)",
+        "50 lines that the server refused for good (invalid_labels)",
+        "batches of which the server refused a part",
+    ] {
+        assert!(doctor.stdout.contains(words), "no `{words}` in {doctor:#?}");
+    }
     Node::stop(running);
 }
 

@@ -141,10 +141,18 @@ pub struct Checkpoint {
     sequence: u64,
     /// Whether anything was written since the last sync.
     unsynced: bool,
-    _lock: Box<dyn LockGuard>,
+    lock: Box<dyn LockGuard>,
 }
 
 impl Checkpoint {
+    /// Adds to the lock file's note what others should know: `addr=HOST:PORT`. Best effort.
+    pub(crate) fn set_note(&self, note: &str) {
+        let note = format!("process {} {note}", std::process::id());
+        if let Err(error) = self.lock.set_note(&note) {
+            tracing::warn!(%error, "cannot note the holder of the positions");
+        }
+    }
+
     /// Opens the positions in a data directory, which is made if it is missing.
     ///
     /// # Errors
@@ -170,7 +178,7 @@ impl Checkpoint {
             pages: Vec::new(),
             sequence: 0,
             unsynced: false,
-            _lock: lock,
+            lock,
         };
         let loaded = checkpoint.load().map_err(io("read", &checkpoint.path))?;
         match loaded {

@@ -37,11 +37,39 @@ const COUNTERS: &[Counter] = &[
         "the log says why",
     ),
     (
+        "drupelet_push_discarded_lines_total",
+        "pushed lines refused",
+        "the answer told the client why; docs/OPERATIONS.md has the reasons under Pushing",
+    ),
+    (
+        "drupelet_push_truncated_lines_total",
+        "pushed lines cut to limits_config.max_line_size",
+        "raise it, or make the application write shorter lines",
+    ),
+    (
+        "drupelet_ship_refused_entries_total",
+        "lines that the server refused for good",
+        "the log says why; docs/OPERATIONS.md, when `drupelet agent` is not heard",
+    ),
+    (
+        "drupelet_ship_partly_refused_batches_total",
+        "batches of which the server refused a part without saying how much",
+        "the log says why; docs/OPERATIONS.md, when `drupelet agent` is not heard",
+    ),
+    (
+        "drupelet_push_log_skipped_total",
+        "parts of the push log that could not be taken over at the start",
+        "`drupelet segments verify` tells whether a segment is damaged; the card may be failing",
+    ),
+    (
         "drupelet_store_damaged_chunks_total",
         "chunks that do not match their checksum",
         "`drupelet segments verify` names the file; the card may be failing",
     ),
 ];
+
+/// Kept for its time, then removed: nothing to warn of, but to be seen.
+const REMOVED: &str = "drupelet_retention_removed_entries_total";
 
 /// One line for each reason, or one that says that everything was kept.
 pub(super) fn kept(metrics: Result<String, String>) -> Vec<Check> {
@@ -57,6 +85,12 @@ pub(super) fn kept(metrics: Result<String, String>) -> Vec<Check> {
             let finding = format!("{count:.0} {what}{reason} since it started");
             checks.push(Check::warn(NAME, finding, *remedy));
         }
+    }
+    for (reason, count) in values(&metrics, REMOVED).filter(|(_, count)| *count > 0.0) {
+        let reason = reason.unwrap_or_default();
+        let finding =
+            format!("{count:.0} lines stored and later removed ({reason}) since it started");
+        checks.push(Check::ok(NAME, finding));
     }
     if checks.is_empty() {
         checks.push(Check::ok(NAME, "everything since drupelet started"));
@@ -121,6 +155,13 @@ mod tests {
                     "4 lines refused by the store (b) since it started",
                 ),
             ],
+        );
+        check(
+            Ok("drupelet_retention_removed_entries_total{reason=\"age\"} 5\n"),
+            &[(
+                Status::Ok,
+                "5 lines stored and later removed (age) since it started",
+            )],
         );
         check(Err("nothing runs"), &[(Status::Ok, "nothing runs")]);
     }

@@ -245,6 +245,11 @@ pub struct Shipper {
 }
 
 impl Shipper {
+    /// Adds to the note in the lock file, behind the process id, what others should know: `addr=HOST:PORT`. Best effort.
+    pub fn set_note(&self, note: &str) {
+        self.checkpoint.set_note(note);
+    }
+
     /// Sends until the other end is dropped, then what is left of it, once and for 6 s at most.
     pub async fn run(mut self) {
         while let Some(sealed) = self.next().await {

@@ -253,11 +253,6 @@ fn write_push_log(out: &mut String, stats: &PushLogStats) {
             stats.skipped,
         ),
         (
-            "duplicates_total",
-            "Pushed entries that were there already.",
-            stats.duplicates,
-        ),
-        (
             "unchecked_total",
             "Pushed entries stored without looking for them in all older blocks.",
             stats.unchecked,
@@ -309,7 +304,7 @@ fn write_upkeep(out: &mut String, stats: &StoreStats) {
     let unmet = u64::from(stats.min_free_unmet);
     gauge("drupelet_retention_min_free_unmet", help, unmet);
     let help = "Bytes of all files of the store.";
-    gauge("drupelet_store_bytes", help, stats.store_bytes);
+    gauge("drupelet_store_disk_bytes", help, stats.store_bytes);
     if let Some(space) = stats.disk {
         let help = "Size of the file system that holds the store.";
         gauge("drupelet_disk_size_bytes", help, space.total);
