@@ -156,7 +156,8 @@ def brim(tmp):
     mnt, _, _ = loopfs.up(64)
     node = pusher = None
     try:
-        fill(mnt, "filler", 4 << 20)
+        # Room for a few segments beside the push log: the newest one holds the positions and is never removed.
+        fill(mnt, "filler", 12 << 20)
         node = Node(tmp, mnt, config)
         pusher = Pusher(node)
         pushes = pusher.exists()
