@@ -457,7 +457,8 @@ fn ages(inner: &Inner, state: &mut State, reading: Reading) -> bool {
         let why = reading.verdict.text();
         match reading.verdict {
             Verdict::Trusted => tracing::info!("logs may be removed for their age: {why}"),
-            _ => tracing::warn!("nothing is removed for its age: {why}"),
+            // Usual for the first minute of a node without a battery clock, and nothing is lost by it.
+            _ => tracing::info!("nothing is removed for its age: {why}"),
         }
     }
     let up = reading.boot.saturating_sub(upkeep.started);
