@@ -137,7 +137,7 @@ pub(crate) fn metrics_of(dir: &Path) -> Result<String, String> {
             Err(_) => {
                 why = format!(
                     "no drupelet answers on {addr}, where the last one on this data directory was"
-                )
+                );
             }
         }
     }

@@ -335,8 +335,7 @@ fn p7_partial_refusals_are_counted_and_not_sent_again() {
     );
     let (pods, data) = (node.path("pods"), node.path("data"));
     let places = [pods.to_str().expect("text"), data.to_str().expect("text")];
-    let doctor =
-        crate::support::done(&["doctor", "--pods-dir", places[0], "--data-dir", places[1]]);
+    let doctor = done(&["doctor", "--pods-dir", places[0], "--data-dir", places[1]]);
     for words in [
         "3 lines that the server refused for good (too_far_behind)",
         "50 lines that the server refused for good (invalid_labels)",
