@@ -1,6 +1,6 @@
 """Measures what drupelet costs, and what it answers, on this machine.
 
-  cargo build --release
+  image/build.sh                                               the static binary, as it is shipped
   python3 benches/measure.py                                   every row, our own workload, about 25 minutes
   python3 benches/measure.py --rows idle,live,catchup --mib 64 quick look
   python3 benches/measure.py --workload DIR                    another workload: DIR/tree.py and DIR/live.py, same flags
@@ -700,7 +700,7 @@ ROWS = ["idle", "live", "agent_idle", "agent_live", "catchup", "queries", "query
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--bin", default=os.path.join(HERE, "../target/release/drupelet"))
+    ap.add_argument("--bin", default=os.path.join(HERE, "../target/%s-unknown-linux-gnu/release/drupelet" % platform.machine()))
     ap.add_argument("--workload", help="directory with tree.py and live.py")
     ap.add_argument("--tree", help="a tree that --workload made earlier (with its info.json)")
     ap.add_argument("--mib", type=float, default=512, help="size of the big tree, MiB raw (512)")

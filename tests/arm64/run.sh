@@ -64,14 +64,10 @@ kernel() {
 
 build() {
   # Debian's own toolchain, whatever else is in PATH: only it has an arm64 standard library.
-  local flags="-C target-feature=+crt-static"
   /usr/bin/rustc -V
-  (cd "$root" && env -u RUSTFLAGS -u RUSTC_WRAPPER RUSTC=/usr/bin/rustc CARGO_TARGET_DIR="$work/target" \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="$flags" \
-    CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar \
-    /usr/bin/cargo build --locked --release --target $target --bin drupelet)
-  # shellcheck disable=SC2086
-  /usr/bin/rustc --edition 2024 -O -C panic=abort -C strip=symbols -C linker=aarch64-linux-gnu-gcc $flags --target $target \
+  env -u RUSTC_WRAPPER RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo CARGO_TARGET_DIR="$work/target" "$root/image/build.sh" $target
+  /usr/bin/rustc --edition 2024 -O -C panic=abort -C strip=symbols -C linker=aarch64-linux-gnu-gcc \
+    -C target-feature=+crt-static --target $target \
     -o "$work/writer" "$here/writer.rs"
   local size
   size=$(stat -c %s "$binary")

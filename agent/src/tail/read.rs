@@ -21,9 +21,9 @@ use super::uring::UringReader;
 /// memory, which registered buffers pin.
 pub const SLOTS: usize = 8;
 
-/// Bytes of one buffer, and so the longest read. A whole number of pages for 4, 16 and 64 KiB pages: a smaller one
-/// would pin the same memory on the last.
-pub const SLOT_BYTES: usize = 65_536;
+/// Bytes of one buffer, and so the longest read. A whole number of 4 and 16 KiB pages. Twice as much catches up about
+/// 2 % faster, and is memory that an idle agent pins.
+pub const SLOT_BYTES: usize = 32_768;
 
 /// Room in the result list of [`Reader::read_batch`]; leaves a reader free to have more slots.
 pub const RESULTS: usize = 16;
