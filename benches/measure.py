@@ -349,7 +349,7 @@ class Bench:
 
     def row_push_device(self):
         """50 lines/s in one push a second, --push-secs long. Nothing is divided: journal commits come by the real clock.
-        Before that the log's file gets its size, which it does once in its life."""
+        Before that the log's file gets its full size, which it does once in its life."""
         mnt, loop, _ = loopfs.up(1024)
         sync = lambda: subprocess.run(["sync", "-f", mnt], check=True)
         sys.path.insert(0, HERE)
@@ -374,7 +374,7 @@ class Bench:
 
             n = Node(self.a, root, mnt + "/data", config="push_sync_interval: 1ms\n")
             c = http.client.HTTPConnection(n.addr, timeout=30)
-            while n.metric("drupelet_push_log_size_bytes") < 4 << 20:
+            while n.metric("drupelet_push_log_size_bytes") < 16 << 20:
                 for _ in range(20):
                     push(n, c)
                     time.sleep(0.003)
