@@ -772,8 +772,10 @@ impl World {
                 file.mark();
             }
             file.closed = mask.contains(EventMask::CLOSE_WRITE);
-            if file.closed && file.rank == Rank::Live {
-                self.ending.list(iid, instance);
+            match (file.closed, file.rank == Rank::Live) {
+                (true, true) => self.ending.list(iid, instance),
+                (false, true) => instance.told.is_written_to(),
+                (_, false) => {}
             }
             self.settle(iid, now);
             return;

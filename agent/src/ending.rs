@@ -5,7 +5,8 @@
 //! again (its runtime was restarted) is told again, each time after twice as long a pause.
 //!
 //! Some pods live for a second, and their end may have been missed (the file was found closed). So a file that was written
-//! to lately when it was found counts as ended once it is quiet, the first time.
+//! to lately when it was found counts as ended once it is quiet, the first time; unless it is seen to be written to, because
+//! then its end will be seen too.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -43,6 +44,11 @@ impl Told {
     /// A file was found that was written to lately.
     pub(crate) fn found_young(&mut self, now: Instant) {
         self.young = Some(now + YOUNG);
+    }
+
+    /// There was an event of its writing: that of its closing is still to come.
+    pub(crate) fn is_written_to(&mut self) {
+        self.young = None;
     }
 
     /// Whether [`Ending`] has to look at it.

@@ -70,6 +70,26 @@ fn a_young_file_that_is_quiet_is_told_and_a_later_restart_tells_of_the_one_befor
 }
 
 #[test]
+fn a_young_file_that_is_seen_to_be_written_to_is_told_when_it_is_closed() {
+    let mut lab = Lab::new();
+    lab.run(async |lab| {
+        lab.until("started", |_, s| s.scans > 0).await;
+        let dir = lab.web();
+        let mut w = Writer::open(dir.join("0.log"));
+        lab.until("watched", |_, s| s.watches == 3).await;
+        w.out("a");
+        lab.until("a", |_, s| s.lines == 1).await;
+        // Longer than what counts as quiet.
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+        assert_eq!(lab.store.borrow().secured, Vec::<Vec<_>>::new());
+        drop(w);
+        lab.until("told", |s, _| !s.secured.is_empty()).await;
+    });
+    let store = lab.store.borrow();
+    assert_eq!(store.secured, [vec![told("pods/u-1/nginx/0", "u-1", 0)]]);
+}
+
+#[test]
 fn what_ends_together_is_told_together() {
     let mut lab = Lab::new();
     let mut dirs = Vec::new();
