@@ -1,9 +1,10 @@
-//! The syntax tree of the whole language, as written: nothing reordered, folded or left out.
+//! The syntax tree of the whole language, as written: nothing is reordered or left out. Only operations of literals are
+//! folded, and negated chains of line filters split, because both show when a query is printed.
 
 use crate::matcher::Matcher;
 
 /// A query, or a part of one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Expr {
     Log(LogExpr),
     Range(Box<RangeExpr>),
@@ -19,7 +20,7 @@ pub(crate) enum Expr {
 /// A number's value, or why its text is none: that is reported only after syntax errors.
 pub(crate) type Number = Result<f64, String>;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogExpr {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) stages: Vec<Stage>,
@@ -56,7 +57,7 @@ impl FilterOp {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operand {
     /// `ip("...")`
     pub(crate) ip: bool,
@@ -64,26 +65,26 @@ pub(crate) struct Operand {
 }
 
 /// `x="path"`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Extract {
     pub(crate) name: String,
     pub(crate) path: Vec<u8>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum FormatValue {
     Rename(String),
     Template(Vec<u8>),
 }
 
 /// An operand of `drop` and `keep`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Named {
     Name(String),
     Matcher(Matcher),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stage {
     /// A chain `|= "a" or "b"`.
     Line(FilterOp, Vec<Operand>),
@@ -104,7 +105,7 @@ pub(crate) enum Stage {
     Keep(Vec<Named>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LabelFilter {
     Matcher(Matcher),
     Ip {
@@ -119,8 +120,7 @@ pub(crate) enum LabelFilter {
     Or(Box<LabelFilter>, Box<LabelFilter>),
 }
 
-#[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unwrap {
     pub(crate) label: String,
     /// `bytes`, `duration`, `duration_seconds`
@@ -128,7 +128,7 @@ pub(crate) struct Unwrap {
     pub(crate) filters: Vec<LabelFilter>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogRange {
     pub(crate) log: LogExpr,
     pub(crate) unwrap: Option<Unwrap>,
@@ -145,7 +145,7 @@ pub(crate) struct Grouping {
     pub(crate) names: Vec<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RangeExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
@@ -154,7 +154,7 @@ pub(crate) struct RangeExpr {
     pub(crate) grouping: Option<Grouping>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VectorExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
@@ -174,7 +174,7 @@ pub(crate) enum Cardinality {
     Right(Vec<String>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Matching {
     /// `on` (true) or `ignoring`, and its names.
     pub(crate) on: bool,
@@ -182,7 +182,7 @@ pub(crate) struct Matching {
     pub(crate) cardinality: Cardinality,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BinaryExpr {
     pub(crate) op: &'static str,
     pub(crate) bool_result: bool,
@@ -191,8 +191,7 @@ pub(crate) struct BinaryExpr {
     pub(crate) right: Expr,
 }
 
-#[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LabelReplace {
     pub(crate) inner: Expr,
     pub(crate) dst: Vec<u8>,

@@ -326,6 +326,26 @@ fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
     })
 }
 
+/// Prometheus' printing of a duration given in nanoseconds: `1w`, `9d3h`, `1m30s`; what is below a millisecond is lost.
+#[must_use]
+pub fn prometheus_duration(ns: i64) -> String {
+    let mut rest = ns.unsigned_abs() / 1_000_000;
+    if rest == 0 {
+        return "0s".to_owned();
+    }
+    let mut out = String::from(if ns < 0 { "-" } else { "" });
+    for (i, (unit, scale)) in PROMETHEUS_UNITS.iter().enumerate() {
+        let scale = scale / 1_000_000;
+        // Years and weeks only where nothing is left.
+        if rest < scale || (i < 2 && !rest.is_multiple_of(scale)) {
+            continue;
+        }
+        write!(out, "{}{unit}", rest / scale).expect("writing to a String cannot fail");
+        rest %= scale;
+    }
+    out
+}
+
 /// Size units of [`parse_bytes`], lower case.
 const BYTE_UNITS: [(&str, f64); 20] = [
     ("", 1.0),

@@ -44,14 +44,61 @@ impl std::fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// A query as written, parsed and checked. What only shows when stages are compiled (templates, regexes of line filters,
+/// paths) is not looked at; [`Query::plan`] does that.
+///
+/// `Display` writes it in one line, as Loki does in messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    expr: ast::Expr,
+}
+
+impl Query {
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// [`ParseError`] with Loki's text.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let expr = parser::parse(text)?;
+        parser::check(&expr)?;
+        Ok(Query { expr })
+    }
+
+    /// The query in lines of some hundred bytes.
+    #[must_use]
+    pub fn pretty(&self) -> String {
+        print::pretty(&self.expr)
+    }
+
+    /// Makes it ready to run.
+    ///
+    /// # Errors
+    /// [`ParseError`] with Loki's text: `parse error : stage '...' : ...`.
+    pub fn plan(&self) -> Result<plan::Plan, ParseError> {
+        plan::plan(&self.expr)
+    }
+}
+
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
 /// Parses, checks and plans a query.
 ///
 /// # Errors
 /// [`ParseError`] with Loki's text.
 pub fn parse(query: &str) -> Result<plan::Plan, ParseError> {
-    let expr = parser::parse(query)?;
-    parser::check(&expr)?;
-    plan::plan(&expr)
+    Query::parse(query)?.plan()
+}
+
+/// A query laid out anew, as the endpoint `format_query` answers it.
+///
+/// # Errors
+/// [`ParseError`] with Loki's text.
+pub fn format_query(query: &str) -> Result<String, ParseError> {
+    Ok(Query::parse(query)?.pretty())
 }
 
 /// Parses a bare selector, as the label and series endpoints take it. `{}` and the empty string give no matchers.

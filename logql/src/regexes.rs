@@ -79,9 +79,23 @@ pub(crate) fn validate(pattern: &str) -> Result<(), String> {
     run(pattern, Anchors::Text).map(drop)
 }
 
+/// A pattern given as bytes, which must be text.
+///
+/// # Errors
+/// Go's text, which shows the pattern from the fault on.
+pub(crate) fn check_utf8(pattern: &[u8]) -> Result<&str, String> {
+    str::from_utf8(pattern).map_err(|error| {
+        let rest = String::from_utf8_lossy(&pattern[error.valid_up_to()..]);
+        fault("invalid UTF-8", &rest)
+    })
+}
+
 /// The check of the `regexp` stage: named captures, at least one, no name twice.
 pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
-    let names = run(&String::from_utf8_lossy(pattern), Anchors::Text)?.names;
+    let names = check_utf8(pattern)
+        .and_then(|pattern| run(pattern, Anchors::Text))
+        .map_err(|error| format!("invalid regexp parser: {error}"))?
+        .names;
     if names.is_empty() {
         return Err(
             "invalid regexp parser: at least one named capture must be supplied".to_owned(),

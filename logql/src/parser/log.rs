@@ -76,7 +76,6 @@ impl Parser<'_> {
         op: MatchOp,
         value: Vec<u8>,
     ) -> Result<Matcher, ParseError> {
-        let value = String::from_utf8_lossy(&value).into_owned();
         Matcher::new(name, op, value, &mut self.regexes).map_err(plain)
     }
 
@@ -86,7 +85,6 @@ impl Parser<'_> {
         op: MatchOp,
         value: Vec<u8>,
     ) -> Result<Matcher, ParseError> {
-        let value = String::from_utf8_lossy(&value).into_owned();
         Matcher::of_filter(name, op, value, &mut self.regexes).map_err(plain)
     }
 
@@ -112,11 +110,18 @@ impl Parser<'_> {
                 return Ok(stages);
             }
             self.next()?;
-            stages.push(self.line_filter(op)?);
+            let operands = self.operands()?;
+            if op.is_negative() {
+                // None of them: a filter for each.
+                stages.extend(operands.into_iter().map(|o| Stage::Line(op, vec![o])));
+            } else {
+                stages.push(Stage::Line(op, operands));
+            }
         }
     }
 
-    fn line_filter(&mut self, op: FilterOp) -> Result<Stage, ParseError> {
+    /// What follows the operator of a line filter.
+    fn operands(&mut self) -> Result<Vec<Operand>, ParseError> {
         let mut operands = Vec::new();
         loop {
             let token = self.next()?;
@@ -129,7 +134,7 @@ impl Parser<'_> {
                 _ => return Err(unexpected(&token, &["STRING", "ip"])),
             });
             if !self.eat("or")? {
-                return Ok(Stage::Line(op, operands));
+                return Ok(operands);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::ast::{
     Unwrap, VectorExpr,
 };
 use crate::error::{limit, plain, unexpected};
+use crate::eval::arithmetic::literals;
 use crate::format::parse_float;
 use crate::lexer::{Lexer, Tok, Token};
 use crate::matcher::Matcher;
@@ -199,13 +200,13 @@ impl<'q> Parser<'q> {
             if height > MAX_DEPTH {
                 return Err(too_deep());
             }
-            left = Expr::Binary(Box::new(BinaryExpr {
+            left = binary(BinaryExpr {
                 op,
                 bool_result,
                 matching,
                 left,
                 right,
-            }));
+            });
         }
     }
 
@@ -498,6 +499,16 @@ impl<'q> Parser<'q> {
             filters,
         }))
     }
+}
+
+/// An operation, or its value if both operands are literals.
+fn binary(binary: BinaryExpr) -> Expr {
+    if let (Expr::Literal(Ok(left)), Expr::Literal(Ok(right))) = (&binary.left, &binary.right)
+        && let Some(value) = literals(binary.op, *left, *right)
+    {
+        return Expr::Literal(Ok(value));
+    }
+    Expr::Binary(Box::new(binary))
 }
 
 fn number(text: &str) -> Number {
