@@ -20,6 +20,19 @@ pub(crate) enum Expr {
 /// A number's value, or why its text is none: that is reported only after syntax errors.
 pub(crate) type Number = Result<f64, String>;
 
+/// A number and how it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Param {
+    pub(crate) text: String,
+    pub(crate) value: Number,
+}
+
+impl PartialEq for Param {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogExpr {
     pub(crate) matchers: Vec<Matcher>,
@@ -149,7 +162,7 @@ pub(crate) struct Grouping {
 pub(crate) struct RangeExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
-    pub(crate) param: Option<Number>,
+    pub(crate) param: Option<Param>,
     pub(crate) range: LogRange,
     pub(crate) grouping: Option<Grouping>,
 }

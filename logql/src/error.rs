@@ -23,6 +23,11 @@ pub(crate) fn limit(message: impl AsRef<str>) -> ParseError {
     plain(message)
 }
 
+/// What is wrong with a literal.
+pub(crate) fn not_a_number(error: &str) -> String {
+    format!("unable to parse literal as a float: {error}")
+}
+
 /// A token that cannot stand where it does. Up to four tokens that could are listed.
 pub(crate) fn unexpected(token: &Token, expecting: &[&str]) -> ParseError {
     let mut message = format!("syntax error: unexpected {}", token.tok.name());

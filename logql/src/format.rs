@@ -167,13 +167,14 @@ fn read_float(text: &str) -> Option<f64> {
 /// Removes single `_` between digits; anything else with `_` is no number.
 fn drop_separators(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    for (i, b) in bytes.iter().enumerate() {
-        let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-        if *b == b'_' && !(i > 0 && digit(bytes.get(i - 1)) && digit(bytes.get(i + 1))) {
-            return None;
-        }
-    }
-    Some(text.replace('_', ""))
+    let hex = text.starts_with("0x");
+    let digit = |i: usize| {
+        let byte = bytes.get(i).copied().unwrap_or_default();
+        byte.is_ascii_digit() || (hex && (byte.is_ascii_hexdigit() || i == 1))
+    };
+    let separated = |i: usize| i > 0 && digit(i - 1) && digit(i + 1);
+    let all = (0..bytes.len()).all(|i| bytes[i] != b'_' || separated(i));
+    all.then(|| text.replace('_', ""))
 }
 
 fn read_hex_float(text: &str) -> Option<f64> {

@@ -58,8 +58,8 @@ impl Query {
     ///
     /// # Errors
     /// [`ParseError`] with Loki's text.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let expr = parser::parse(text)?;
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, ParseError> {
+        let expr = parser::parse(text.as_ref())?;
         parser::check(&expr)?;
         Ok(Query { expr })
     }
@@ -89,7 +89,7 @@ impl std::fmt::Display for Query {
 ///
 /// # Errors
 /// [`ParseError`] with Loki's text.
-pub fn parse(query: &str) -> Result<plan::Plan, ParseError> {
+pub fn parse(query: impl AsRef<[u8]>) -> Result<plan::Plan, ParseError> {
     Query::parse(query)?.plan()
 }
 
@@ -97,7 +97,7 @@ pub fn parse(query: &str) -> Result<plan::Plan, ParseError> {
 ///
 /// # Errors
 /// [`ParseError`] with Loki's text.
-pub fn format_query(query: &str) -> Result<String, ParseError> {
+pub fn format_query(query: impl AsRef<[u8]>) -> Result<String, ParseError> {
     Ok(Query::parse(query)?.pretty())
 }
 
@@ -105,6 +105,6 @@ pub fn format_query(query: &str) -> Result<String, ParseError> {
 ///
 /// # Errors
 /// [`ParseError`]; a pipeline or metric gives `only label matchers are supported`.
-pub fn parse_matchers(query: &str) -> Result<Vec<matcher::Matcher>, ParseError> {
-    parser::parse_selector(query)
+pub fn parse_matchers(query: impl AsRef<[u8]>) -> Result<Vec<matcher::Matcher>, ParseError> {
+    parser::parse_selector(query.as_ref())
 }

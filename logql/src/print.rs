@@ -8,8 +8,7 @@ use std::fmt::{Display, Formatter, Result, Write};
 
 use crate::ast::{
     BinaryExpr, Cardinality, Expr, Extract, FilterOp, FormatValue, Grouping, LabelFilter,
-    LabelReplace, LogExpr, LogRange, Named, Number, Operand, RangeExpr, Stage, Unwrap,
-    VectorExpr,
+    LabelReplace, LogExpr, LogRange, Named, Number, Operand, RangeExpr, Stage, Unwrap, VectorExpr,
 };
 use crate::format::{
     go_duration, go_v, human_bytes, label_name, prometheus_duration, quote, sample_value,
@@ -257,7 +256,7 @@ impl Display for RangeExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{}(", self.op)?;
         if let Some(param) = &self.param {
-            write!(f, "{},", number(param, sample_value))?;
+            write!(f, "{},", number(&param.value, sample_value))?;
         }
         write!(f, "{})", self.range)?;
         if let Some(grouping) = &self.grouping {

@@ -1,10 +1,13 @@
 //! Selectors and pipeline stages.
 
-use super::{MAX_DEPTH, Parser, number, too_deep};
+use super::{MAX_DEPTH, Parser, too_deep};
 use crate::ParseError;
-use crate::ast::{Extract, FilterOp, FormatValue, LabelFilter, LogExpr, Named, Operand, Stage};
-use crate::error::{plain, unexpected};
-use crate::lexer::{Tok, Token};
+use crate::ast::{
+    Extract, FilterOp, FormatValue, LabelFilter, LogExpr, Named, Number, Operand, Stage,
+};
+use crate::error::{not_a_number, plain};
+use crate::format::parse_float;
+use crate::lexer::Tok;
 use crate::matcher::{MatchOp, Matcher};
 
 /// What may begin a label filter, as error messages list it inside one.
@@ -42,28 +45,33 @@ impl Parser<'_> {
 
     pub(super) fn matchers_after_brace(&mut self) -> Result<Vec<Matcher>, ParseError> {
         let mut matchers = Vec::new();
-        if self.eat("}")? {
+        if self.eat("}") {
             return Ok(matchers);
         }
         let mut name = self.ident(&["IDENTIFIER", "}"])?;
         loop {
             matchers.push(self.matcher_after_name(name)?);
-            if self.eat("}")? {
+            if self.eat("}") {
                 return Ok(matchers);
             }
-            self.expect(",", &["}", ","])?;
+            if let Err(error) = self.expect_ahead(",", &["}", ","]) {
+                // Loki's grammar goes on as if the selector were closed, and what cannot be compiled further right
+                // counts for more.
+                self.lexer.keep(error);
+                return Ok(matchers);
+            }
             name = self.ident(&["IDENTIFIER"])?;
         }
     }
 
     fn matcher_after_name(&mut self, name: String) -> Result<Matcher, ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         let op = match token.tok {
             Tok::Word(word) => match_op(word),
             _ => None,
         };
         let Some(op) = op else {
-            return Err(unexpected(&token, &["=", "=~", "!~", "!="]));
+            return Err(self.unexpected(&token, &["=", "=~", "!~", "!="]));
         };
         let value = self.string(&["STRING"])?;
         self.matcher(name, op, value)
@@ -91,25 +99,21 @@ impl Parser<'_> {
     pub(super) fn pipeline(&mut self) -> Result<Vec<Stage>, ParseError> {
         let mut stages = Vec::new();
         loop {
-            let Tok::Word(word) = *self.peek()? else {
+            let Tok::Word(word) = *self.peek() else {
                 return Ok(stages);
             };
             if word == "|" {
-                if self.in_range && matches!(self.nth(1)?, Tok::Word("unwrap")) {
+                if self.in_range && matches!(self.nth(1), Tok::Word("unwrap")) {
                     return Ok(stages);
                 }
-                self.next()?;
+                self.next();
                 stages.push(self.stage()?);
                 continue;
             }
             let Some(op) = filter_op(word) else {
                 return Ok(stages);
             };
-            // `!=` is a comparison of two expressions unless a filter's operand follows.
-            if word == "!=" && !matches!(self.nth(1)?, Tok::Str(_) | Tok::Word("ip")) {
-                return Ok(stages);
-            }
-            self.next()?;
+            self.next();
             let operands = self.operands()?;
             if op.is_negative() {
                 // None of them: a filter for each.
@@ -124,16 +128,16 @@ impl Parser<'_> {
     fn operands(&mut self) -> Result<Vec<Operand>, ParseError> {
         let mut operands = Vec::new();
         loop {
-            let token = self.next()?;
+            let token = self.next();
             operands.push(match token.tok {
                 Tok::Str(text) => Operand { ip: false, text },
                 Tok::Word("ip") => Operand {
                     ip: true,
                     text: self.ip_argument()?,
                 },
-                _ => return Err(unexpected(&token, &["STRING", "ip"])),
+                _ => return Err(self.unexpected(&token, &["STRING", "ip"])),
             });
-            if !self.eat("or")? {
+            if !self.eat("or") {
                 return Ok(operands);
             }
         }
@@ -148,7 +152,7 @@ impl Parser<'_> {
 
     /// A stage whose `|` is taken.
     fn stage(&mut self) -> Result<Stage, ParseError> {
-        let word = match self.peek()? {
+        let word = match self.peek() {
             Tok::Word(word) => *word,
             Tok::Ident(_) => "(",
             _ => return self.fail(&[]),
@@ -156,7 +160,7 @@ impl Parser<'_> {
         if word == "(" {
             return Ok(Stage::Label(self.label_filter(&[], 0)?));
         }
-        let token = self.next()?;
+        let token = self.next();
         match word {
             "json" => Ok(Stage::Json(self.extracts()?)),
             "logfmt" => self.logfmt(),
@@ -176,14 +180,14 @@ impl Parser<'_> {
             "decolorize" => Ok(Stage::Decolorize),
             "drop" => Ok(Stage::Drop(self.named()?)),
             "keep" => Ok(Stage::Keep(self.named()?)),
-            _ => Err(unexpected(&token, &[])),
+            _ => Err(self.unexpected(&token, &[])),
         }
     }
 
     fn logfmt(&mut self) -> Result<Stage, ParseError> {
         let (mut strict, mut keep_empty) = (false, false);
-        while let Tok::Flag(flag) = *self.peek()? {
-            self.next()?;
+        while let Tok::Flag(flag) = *self.peek() {
+            self.next();
             strict |= flag == "--strict";
             keep_empty |= flag == "--keep-empty";
         }
@@ -196,18 +200,18 @@ impl Parser<'_> {
 
     fn extracts(&mut self) -> Result<Vec<Extract>, ParseError> {
         let mut extracts = Vec::new();
-        if !matches!(self.peek()?, Tok::Ident(_)) {
+        if !matches!(self.peek(), Tok::Ident(_)) {
             return Ok(extracts);
         }
         loop {
             let name = self.ident(&["IDENTIFIER"])?;
-            let path = if self.eat("=")? {
+            let path = if self.eat("=") {
                 self.string(&["STRING"])?
             } else {
                 name.clone().into_bytes()
             };
             extracts.push(Extract { name, path });
-            if !self.eat(",")? {
+            if !self.eat(",") {
                 return Ok(extracts);
             }
         }
@@ -218,14 +222,14 @@ impl Parser<'_> {
         loop {
             let name = self.ident(&["IDENTIFIER"])?;
             self.expect("=", &["="])?;
-            let token = self.next()?;
+            let token = self.next();
             let value = match token.tok {
                 Tok::Ident(from) => FormatValue::Rename(from),
                 Tok::Str(text) => FormatValue::Template(text),
-                _ => return Err(unexpected(&token, &["IDENTIFIER", "STRING"])),
+                _ => return Err(self.unexpected(&token, &["IDENTIFIER", "STRING"])),
             };
             formats.push((name, value));
-            if !self.eat(",")? {
+            if !self.eat(",") {
                 return Ok(Stage::LabelFormat(formats));
             }
         }
@@ -235,13 +239,13 @@ impl Parser<'_> {
         let mut all = Vec::new();
         loop {
             let name = self.ident(&["IDENTIFIER"])?;
-            let is_matcher = matches!(self.peek()?, Tok::Word(word) if match_op(word).is_some());
+            let is_matcher = matches!(self.peek(), Tok::Word(word) if match_op(word).is_some());
             all.push(if is_matcher {
                 Named::Matcher(self.matcher_after_name(name)?)
             } else {
                 Named::Name(name)
             });
-            if !self.eat(",")? {
+            if !self.eat(",") {
                 return Ok(all);
             }
         }
@@ -265,15 +269,15 @@ impl Parser<'_> {
             if count > MAX_DEPTH {
                 return Err(too_deep());
             }
-            if self.eat("and")? {
+            if self.eat("and") {
                 let right = self.single_filter(&FILTER_START, depth)?;
                 current = LabelFilter::And(Box::new(current), Box::new(right));
-            } else if self.eat("or")? {
+            } else if self.eat("or") {
                 let right = self.single_filter(&FILTER_START, depth)?;
                 alternatives = Some(or_filter(alternatives, current));
                 current = right;
-            } else if self.at(",")? || self.at("(")? || matches!(self.peek()?, Tok::Ident(_)) {
-                self.eat(",")?;
+            } else if self.at(",") || self.at("(") || matches!(self.peek(), Tok::Ident(_)) {
+                self.eat(",");
                 let right = self.label_filter(&FILTER_START, depth + 1)?;
                 return Ok(join_rest(alternatives, current, right));
             } else {
@@ -283,16 +287,16 @@ impl Parser<'_> {
     }
 
     fn single_filter(&mut self, expecting: &[&str], depth: u32) -> Result<LabelFilter, ParseError> {
-        if self.eat("(")? {
+        if self.eat("(") {
             let inner = self.label_filter(&FILTER_START, depth + 1)?;
             self.expect(")", &[])?;
             return Ok(inner);
         }
         let name = self.ident(expecting)?;
-        let token = self.next()?;
+        let token = self.next();
         let Tok::Word(op @ ("=" | "==" | "!=" | ">" | ">=" | "<" | "<=" | "=~" | "!~")) = token.tok
         else {
-            return Err(unexpected(&token, &[]));
+            return Err(self.unexpected(&token, &[]));
         };
         if let Some(op @ (MatchOp::Regex | MatchOp::NotRegex)) = match_op(op) {
             let value = self.string(&["STRING"])?;
@@ -302,35 +306,35 @@ impl Parser<'_> {
     }
 
     fn comparison(&mut self, name: String, op: &'static str) -> Result<LabelFilter, ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         let equality = match_op(op);
-        match (token.tok, equality) {
+        match (&token.tok, equality) {
             (Tok::Str(value), Some(op)) => {
-                Ok(LabelFilter::Matcher(self.filter_matcher(name, op, value)?))
+                let matcher = self.filter_matcher(name, op, value.clone())?;
+                Ok(LabelFilter::Matcher(matcher))
             }
             (Tok::Word("ip"), Some(op)) => Ok(LabelFilter::Ip {
                 name,
                 negated: op == MatchOp::NotEqual,
                 pattern: self.ip_argument()?,
             }),
-            (Tok::Duration(ns), _) => Ok(LabelFilter::Duration(name, op, ns)),
-            (Tok::Bytes(bytes), _) => Ok(LabelFilter::Bytes(name, op, bytes)),
-            (Tok::Number(text), _) => Ok(LabelFilter::Number(name, op, number(&text))),
+            (Tok::Duration(ns), _) => Ok(LabelFilter::Duration(name, op, *ns)),
+            (Tok::Bytes(bytes), _) => Ok(LabelFilter::Bytes(name, op, *bytes)),
+            (Tok::Number(text), _) => filter_number(name, op, parse_float(text)),
             (Tok::Word(sign @ ("+" | "-")), _) => {
                 let value = self.number()?;
-                let value = value.map(|v| if sign == "-" { -v } else { v });
-                Ok(LabelFilter::Number(name, op, value))
+                let value = value.map(|v| if *sign == "-" { -v } else { v });
+                filter_number(name, op, value)
             }
-            (tok, _) => Err(unexpected(
-                &Token {
-                    tok,
-                    line: token.line,
-                    col: token.col,
-                },
-                &[],
-            )),
+            _ => Err(self.unexpected(&token, &[])),
         }
     }
+}
+
+/// A comparison with a number. What is none is reported at once, before any syntax error further right.
+fn filter_number(name: String, op: &'static str, value: Number) -> Result<LabelFilter, ParseError> {
+    let value = value.map_err(|e| plain(not_a_number(&e)))?;
+    Ok(LabelFilter::Number(name, op, Ok(value)))
 }
 
 fn or_filter(left: Option<LabelFilter>, right: LabelFilter) -> LabelFilter {

@@ -102,7 +102,7 @@ impl Printer {
     fn split_range(&mut self, range: &RangeExpr, level: usize) {
         self.indented(level, format_args!("{}(\n", range.op));
         if let Some(param) = &range.param {
-            let param = number(param, sample_value);
+            let param = number(&param.value, sample_value);
             self.indented(level + 1, format_args!("{param},\n"));
         }
         self.log_range(&range.range, level + 1);
