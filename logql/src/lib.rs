@@ -25,6 +25,7 @@ pub mod plan;
 mod print;
 mod regexes;
 pub mod value;
+mod words;
 
 /// Label pairs, names in byte order.
 pub type Pairs<'a> = &'a [(&'a str, &'a str)];

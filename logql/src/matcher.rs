@@ -126,6 +126,11 @@ impl Matcher {
         self.raw.as_deref().unwrap_or(self.value.as_bytes())
     }
 
+    /// The anchored regex of the two regex operators.
+    pub(crate) fn regex(&self) -> Option<&Regex> {
+        self.regex.as_ref()
+    }
+
     /// Whether `value` (empty for a missing label) satisfies the matcher.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {

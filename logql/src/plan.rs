@@ -5,7 +5,7 @@ use crate::ast::{Expr, Grouping, LogExpr, Matching, RangeExpr, VectorExpr};
 use crate::error::{plain, unsupported};
 use crate::eval::arithmetic;
 use crate::matcher::Matcher;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Around, Pipeline, Read};
 use crate::regexes::Budget;
 
 /// Evaluation instants of a metric query, nanoseconds since the epoch: `start, start+step, ... <= end`.
@@ -252,7 +252,7 @@ pub(crate) fn fold(expr: &Expr) -> Option<f64> {
 pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
     let mut lowering = Lowering::default();
     if let Expr::Log(log) = expr {
-        let (matchers, pipeline) = lowering.log(log)?;
+        let (matchers, pipeline) = lowering.log(log, &Around::LOGS)?;
         return Ok(Plan::Log(LogLeaf { matchers, pipeline }));
     }
     let root = lowering.node(expr)?;
@@ -260,6 +260,22 @@ pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
         root,
         sorted: lowering.sorted,
     }))
+}
+
+/// What a range aggregation makes of its entries, given the grouping of a `sum` directly around it.
+fn around<'q>(range: &'q RangeExpr, sum: Option<&'q Grouping>) -> Around<'q> {
+    let labels = match sum.or(range.grouping.as_ref()) {
+        _ if range.op == "absent_over_time" => Read::Nothing,
+        Some(grouping) if grouping.without => Read::All,
+        Some(grouping) if grouping.names.is_empty() => Read::Nothing,
+        Some(grouping) => Read::Named(&grouping.names),
+        None => Read::All,
+    };
+    Around {
+        labels,
+        lines: matches!(range.op, "bytes_over_time" | "bytes_rate"),
+        unwrap: range.range.unwrap.as_ref(),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -271,8 +287,12 @@ struct Lowering {
 }
 
 impl Lowering {
-    fn log(&mut self, log: &LogExpr) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
-        let pipeline = Pipeline::compile(log, &mut self.budget)?;
+    fn log(
+        &mut self,
+        log: &LogExpr,
+        around: &Around<'_>,
+    ) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
+        let pipeline = Pipeline::compile(log, around, &mut self.budget)?;
         Ok((log.matchers.clone(), pipeline))
     }
 
@@ -313,7 +333,8 @@ impl Lowering {
         if range.range.unwrap.is_some() {
             return Err(unsupported("stage '| unwrap'"));
         }
-        let (matchers, pipeline) = self.log(&range.range.log)?;
+        let around = around(range, grouping.as_ref());
+        let (matchers, pipeline) = self.log(&range.range.log, &around)?;
         Ok(RangeLeaf {
             matchers,
             pipeline,

@@ -14,6 +14,7 @@ use crate::format::{
     go_duration, go_v, human_bytes, label_name, prometheus_duration, quote, sample_value,
 };
 use crate::matcher::{MatchOp, Matcher};
+use crate::words;
 
 pub(crate) use pretty::pretty;
 
@@ -25,11 +26,6 @@ pub(crate) fn line_filter(op: FilterOp, operands: &[Operand]) -> String {
 /// A stage.
 pub(crate) fn stage(stage: &Stage) -> String {
     stage.to_string()
-}
-
-/// A label filter.
-pub(crate) fn label_filter(filter: &LabelFilter) -> String {
-    filter.to_string()
 }
 
 /// Things with something between them.
@@ -209,16 +205,11 @@ impl Display for LabelFilter {
     }
 }
 
-/// Whether a label filter's regex comes down to literal tests (logql.md section 3.2).
-fn is_words(regex: &str) -> bool {
-    !regex.contains(|c: char| regex_syntax::is_meta_character(c))
-}
-
 /// Loki shows a regex that it could not make literal tests of between backquotes.
 fn write_filter_matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> Result {
     let regex = matches!(matcher.op(), MatchOp::Regex | MatchOp::NotRegex);
     let text = matcher.value();
-    if !regex || text.contains('`') || is_words(text) {
+    if !regex || text.contains('`') || words::of_label(text).is_some() {
         return matcher.fmt(f);
     }
     let name = label_name(matcher.name());
