@@ -403,12 +403,13 @@ impl<'q> Lexer<'q> {
     }
 
     fn range(&mut self) -> Tok {
+        self.bump();
         let Some(len) = self.rest.find(']') else {
             self.skip_by_hand(self.rest.len());
             self.fail("missing closing ']' in duration");
             return Tok::End;
         };
-        let text = &self.rest[1..len];
+        let text = &self.rest[..len];
         self.skip_by_hand(len + 1);
         match parse_prometheus_duration(text) {
             Ok(ns) => Tok::Range(ns),

@@ -205,11 +205,10 @@ impl Display for LabelFilter {
     }
 }
 
-/// Loki shows a regex that it could not make literal tests of between backquotes.
+/// Loki shows a regex that it could not make literal tests of between backquotes, unless it is negated.
 fn write_filter_matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> Result {
-    let regex = matches!(matcher.op(), MatchOp::Regex | MatchOp::NotRegex);
     let text = matcher.value();
-    if !regex || text.contains('`') || words::of_label(text).is_some() {
+    if matcher.op() != MatchOp::Regex || text.contains('`') || words::of_label(text).is_some() {
         return matcher.fmt(f);
     }
     let name = label_name(matcher.name());

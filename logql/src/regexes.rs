@@ -5,10 +5,11 @@
 //! Bounds: patterns nest at most 250 deep, counted repetition multiplies to at most 1000 (both Go's), and the
 //! programs of one query share a [`Budget`].
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use regex::bytes::{Regex, RegexBuilder};
-use regex_syntax::hir::{Class, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Deepest nesting of groups in a pattern; Rust's own parser allows no more.
 const MAX_GROUPS: usize = 200;
@@ -59,6 +60,91 @@ impl Budget {
             "error parsing regexp: expression too large: `{pattern}` (limit {} bytes for one, {MAX_PROGRAMS} for a query)",
             PROGRAM_SIZES[PROGRAM_SIZES.len() - 1]
         ))
+    }
+
+    /// As [`Budget::compile`], for texts that may hold anything.
+    pub(crate) fn compile_decoding(&mut self, pattern: &str) -> Result<Decoding, String> {
+        let hir = parse(pattern)?;
+        Ok(Decoding::new(self.compile(pattern)?, &hir))
+    }
+}
+
+/// The tree of a translated pattern.
+pub(crate) fn parse(translated: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .build()
+        .parse(translated)
+        .map_err(|error| format!("error parsing regexp: {error}"))
+}
+
+/// A regex that sees bytes which are no text as Go sees them: each is U+FFFD.
+///
+/// The engine below never matches such bytes by a class. That makes a difference only where a class holds U+FFFD, and
+/// only for what is not valid UTF-8.
+#[derive(Debug, Clone)]
+pub(crate) struct Decoding {
+    regex: Regex,
+    decodes: bool,
+}
+
+impl Decoding {
+    /// A compiled regex and its tree.
+    pub(crate) fn new(regex: Regex, hir: &Hir) -> Self {
+        Decoding {
+            regex,
+            decodes: holds_replacement(hir),
+        }
+    }
+
+    /// Whether bytes that are no text matter at all.
+    pub(crate) fn decodes(&self) -> bool {
+        self.decodes
+    }
+
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        // What matches undecoded matches decoded.
+        self.regex.is_match(text)
+            || (self.decodes
+                && matches!(self.decode(text), Cow::Owned(text) if self.regex.is_match(&text)))
+    }
+
+    /// A text as the regex has to see it.
+    pub(crate) fn decode<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if !self.decodes || str::from_utf8(text).is_ok() {
+            return Cow::Borrowed(text);
+        }
+        let mut out = Vec::with_capacity(text.len() + 16);
+        for chunk in text.utf8_chunks() {
+            out.extend_from_slice(chunk.valid().as_bytes());
+            for _ in chunk.invalid() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+        Cow::Owned(out)
+    }
+}
+
+impl std::ops::Deref for Decoding {
+    type Target = Regex;
+
+    fn deref(&self) -> &Regex {
+        &self.regex
+    }
+}
+
+fn holds_replacement(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => class
+            .iter()
+            .any(|r| r.start() <= '\u{fffd}' && '\u{fffd}' <= r.end()),
+        HirKind::Literal(literal) => {
+            str::from_utf8(&literal.0).is_ok_and(|t| t.contains('\u{fffd}'))
+        }
+        HirKind::Repetition(repetition) => holds_replacement(&repetition.sub),
+        HirKind::Capture(capture) => holds_replacement(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(holds_replacement),
+        HirKind::Empty | HirKind::Look(_) | HirKind::Class(Class::Bytes(_)) => false,
     }
 }
 
@@ -143,9 +229,13 @@ pub(crate) fn char_ranges(class: &str, fold: bool) -> Option<Vec<CharRange>> {
     let mut parser = regex_syntax::ParserBuilder::new();
     let hir = parser.case_insensitive(fold).build().parse(class).ok()?;
     match hir.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            Some(class.ranges().iter().map(|r| (r.start(), r.end())).collect())
-        }
+        HirKind::Class(Class::Unicode(class)) => Some(
+            class
+                .ranges()
+                .iter()
+                .map(|r| (r.start(), r.end()))
+                .collect(),
+        ),
         HirKind::Literal(literal) => {
             let c = str::from_utf8(&literal.0).ok()?.chars().next()?;
             Some(vec![(c, c)])
@@ -347,7 +437,8 @@ impl Translator<'_> {
         }
         let rest = self.rest();
         let mut group = "(?:";
-        if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+        let named = rest.strip_prefix("(?P<").or(rest.strip_prefix("(?<"));
+        if named.is_some_and(|name| !name.is_empty()) {
             self.named()?;
             if self.keeps_named {
                 group = "(";
@@ -390,17 +481,28 @@ impl Translator<'_> {
     fn flags(&mut self) -> Result<(), String> {
         let rest = self.rest();
         let (mut negative, mut seen) = (false, false);
+        // Rust knows neither a flag twice nor an empty list.
+        let mut on = String::new();
+        let mut off = String::new();
         for (i, c) in rest.char_indices().skip(2) {
             match c {
-                'i' | 'm' | 's' | 'U' => seen = true,
+                'i' | 'm' | 's' | 'U' => {
+                    seen = true;
+                    on.retain(|flag| flag != c);
+                    off.retain(|flag| flag != c);
+                    if negative { &mut off } else { &mut on }.push(c);
+                }
                 '-' if !negative => {
                     negative = true;
                     seen = false;
                 }
                 ':' | ')' if !negative || seen => {
-                    let text = &self.pattern[self.at..=self.at + i];
-                    // Rust knows no empty flag list.
-                    self.out.push_str(if text == "(?)" { "(?:)" } else { text });
+                    let minus = if off.is_empty() { "" } else { "-" };
+                    if c == ':' {
+                        self.push(format_args!("(?{on}{minus}{off}:"));
+                    } else if !(on.is_empty() && off.is_empty()) {
+                        self.push(format_args!("(?{on}{minus}{off})"));
+                    }
                     self.at += i + 1;
                     if c == ':' {
                         self.enter();
@@ -415,7 +517,7 @@ impl Translator<'_> {
                 }
             }
         }
-        Err(fault("missing closing )", self.pattern))
+        Err(fault("invalid or unsupported Perl syntax", rest))
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -519,8 +621,8 @@ impl Translator<'_> {
 
     fn class_item(&mut self, start: usize, out: &mut String) -> Result<(), String> {
         let rest = self.rest();
-        if rest.starts_with("[:")
-            && let Some(end) = rest.find(":]")
+        if let Some(posix) = rest.strip_prefix("[:")
+            && let Some(end) = posix.find(":]").map(|at| at + 2)
         {
             let name = &rest[..end + 2];
             if !POSIX.contains(
@@ -583,6 +685,11 @@ const POSIX: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
+/// Scripts whose names are as long as the codes of the others.
+const FOUR_LETTER_SCRIPTS: [&str; 8] = [
+    "Ahom", "Cham", "Kawi", "Lisu", "Miao", "Modi", "Thai", "Toto",
+];
+
 fn push_literal(out: &mut String, c: char) {
     if c.is_ascii_alphanumeric()
         || matches!(c, '_' | ' ' | '/' | ':' | '"' | '=' | ',')
@@ -619,36 +726,54 @@ pub(crate) fn escaped_char(text: &str) -> Result<(char, usize), String> {
     match c {
         '1'..='7' if octals < 2 => Err(bad(2)),
         '0'..='7' => Ok(octal(octals)),
-        'x' => hex_char(text).ok_or_else(|| bad(hex_fault_len(text))),
+        'x' => hex_char(text).map_err(bad),
         'a' => Ok(('\u{7}', 2)),
         'f' => Ok(('\u{c}', 2)),
         'n' => Ok(('\n', 2)),
         'r' => Ok(('\r', 2)),
         't' => Ok(('\t', 2)),
         'v' => Ok(('\u{b}', 2)),
-        _ if c.is_ascii_punctuation() => Ok((c, 2)),
+        _ if c.is_ascii() && !c.is_ascii_alphanumeric() => Ok((c, 2)),
         _ => Err(bad(1 + c.len_utf8())),
     }
 }
 
-fn hex_char(text: &str) -> Option<(char, usize)> {
-    let (digits, len) = match text[2..].strip_prefix('{') {
-        Some(body) => {
-            let end = body.find('}')?;
-            (&body[..end], end + 4)
-        }
-        None => (text.get(2..4)?, 4),
-    };
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
+/// The character of `\\x41` or `\\x{e4}` at the head and the escape's length, or the length of what Go shows as wrong.
+fn hex_char(text: &str) -> Result<(char, usize), usize> {
+    let body = &text[2..];
+    if let Some(body) = body.strip_prefix('{') {
+        return braced_hex_char(body, 3);
     }
-    let value = u32::from_str_radix(digits, 16).ok()?;
-    Some((char::from_u32(value)?, len))
+    // Both characters are read before they are looked at.
+    let mut value = Some(0);
+    let mut count = 0;
+    let mut end = 2;
+    for c in body.chars().take(2) {
+        end += c.len_utf8();
+        count += 1;
+        value = value.zip(c.to_digit(16)).map(|(v, d)| v * 16 + d);
+    }
+    match value.and_then(char::from_u32) {
+        Some(c) if count == 2 => Ok((c, end)),
+        _ => Err(end),
+    }
 }
 
-fn hex_fault_len(text: &str) -> usize {
-    let digits = text[2..].bytes().take_while(u8::is_ascii_hexdigit).count();
-    (3 + digits).min(4)
+/// As [`hex_char`], for what follows the brace, which ends at `end`.
+fn braced_hex_char(body: &str, mut end: usize) -> Result<(char, usize), usize> {
+    let mut value = 0;
+    for (i, c) in body.chars().enumerate() {
+        end += c.len_utf8();
+        match c.to_digit(16) {
+            Some(digit) => value = value * 16 + digit,
+            None if c == '}' && i > 0 => return char::from_u32(value).map(|c| (c, end)).ok_or(end),
+            None => break,
+        }
+        if value > u32::from(char::MAX) {
+            break;
+        }
+    }
+    Err(end)
 }
 
 fn unicode_class(text: &str) -> Result<(String, usize), String> {
@@ -674,12 +799,14 @@ fn unicode_class(text: &str) -> Result<(String, usize), String> {
     });
     let class = if name == "Any" {
         "\\p{Any}".to_owned()
-    } else if name.len() <= 2 {
+    } else if name.len() <= 2 && name != "Yi" {
         format!("\\p{{gc={name}}}")
     } else {
         format!("\\p{{sc={name}}}")
     };
-    if !well_cased || regex_syntax::parse(&class).is_err() {
+    // Rust knows scripts by their codes too.
+    let code = name.len() == 4 && !FOUR_LETTER_SCRIPTS.contains(&name);
+    if !well_cased || code || regex_syntax::parse(&class).is_err() {
         return Err(fault("invalid character class range", &text[..len]));
     }
     Ok((

@@ -121,9 +121,9 @@ pub(super) fn value(data: &[u8], at: usize) -> Result<(Value<'_>, usize), Fault>
             found(Kind::Object, at, end, end)
         }
         first => {
-            let end = data[at..].iter().position(|b| {
-                matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']')
-            });
+            let end = data[at..]
+                .iter()
+                .position(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']'));
             let end = end.map_or(data.len(), |len| at + len);
             let kind = match (first, &data[at..end]) {
                 (b'0'..=b'9' | b'-', _) => Kind::Number,
@@ -233,8 +233,14 @@ mod tests {
             (r#"{"a":1}"#, "a=1"),
             (r#"{"a":1,}"#, "a=1"),
             (r#"{"a":1} junk"#, "a=1"),
-            (r#"{ "a" : "x y" , "b":[1,{"c":"]"}],"d":{"e":"}"} }"#, "a=x y b=[1,{\"c\":\"]\"}] d={\"e\":\"}\"}"),
-            (r#"{"a":-1e3,"b":true,"c":null,"d":12abc}"#, "a=-1e3 b=true c=null d=12abc"),
+            (
+                r#"{ "a" : "x y" , "b":[1,{"c":"]"}],"d":{"e":"}"} }"#,
+                "a=x y b=[1,{\"c\":\"]\"}] d={\"e\":\"}\"}",
+            ),
+            (
+                r#"{"a":-1e3,"b":true,"c":null,"d":12abc}"#,
+                "a=-1e3 b=true c=null d=12abc",
+            ),
             (r#"{"a\"b":"c\\"}"#, "a\\\"b=c\\\\"),
             ("", "Object"),
             ("[1]", "Object"),

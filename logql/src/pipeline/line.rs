@@ -9,7 +9,8 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
 use crate::pattern::PatternFilter;
-use crate::regexes::{Anchors, Budget, translate};
+use crate::regexes::{Anchors, Budget, Decoding, check_utf8, parse, translate};
+use crate::words::{self, Choice, Word};
 
 /// A line filter on the raw line, for use over a whole column of lines before they are split.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ enum Test {
     Always,
     Literal(Finder<'static>),
     Regex {
-        line: Regex,
+        line: Decoding,
         /// Occurs in every match.
         required: Option<Finder<'static>>,
         /// Finds matches in a buffer of many lines; absent if one could reach over a line's end.
@@ -139,8 +140,9 @@ impl LineFilter {
             // The engine looks for the literals of a regex by itself.
             Test::Regex {
                 column: Some(regex),
+                line,
                 ..
-            } => return regex.find_at(column, from).map(|m| m.start()),
+            } => return find_in_column(column, from, regex, line),
             Test::Regex {
                 required: Some(finder),
                 ..
@@ -185,36 +187,34 @@ fn literals(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
     }
 }
 
-/// Any of some regexes, each simplified as Loki does: always-true branches are dropped unless all are.
+/// Any of some regexes. Loki makes literal tests of many, and what is always true among those is left out unless all
+/// is: so here.
 fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
-    if let [text] = texts
-        && let Some(words) = folded_words(text)
-    {
-        let line = budget.compile(&format!("(?i-u:{words})"))?;
-        return Ok(Test::Regex {
-            column: Some(line.clone()),
-            required: None,
-            line,
-            unanchored: true,
-        });
-    }
-    let mut parsed = Vec::with_capacity(texts.len());
+    let mut branches = Vec::new();
+    let mut whole = None;
     for text in texts {
-        let text = String::from_utf8_lossy(text);
-        let translated = translate(&text, Anchors::Text)?;
-        let hir = parse(&translated)?;
-        let (hir, changed) = simplify(hir);
-        if !is_always(&hir) {
-            parsed.push((text, hir, changed));
+        let text = check_utf8(text)?;
+        let hir = parse(&translate(text, Anchors::Text)?)?;
+        match words::of_label(text) {
+            None => {
+                branches.push(hir);
+                whole = Some(text);
+            }
+            Some(Choice::Always) => {}
+            Some(Choice::Any(words)) => {
+                for word in words {
+                    branches.push(word_branch(word)?);
+                }
+            }
         }
     }
-    match parsed.as_slice() {
-        [] => Ok(Test::Always),
-        [(_, hir, _)] if literal_of(hir).is_some() => {
+    match (branches.as_slice(), whole) {
+        ([], _) => Ok(Test::Always),
+        ([hir], None) if literal_of(hir).is_some() => {
             let text = literal_of(hir).unwrap_or_default();
             Ok(Test::Literal(Finder::new(text).into_owned()))
         }
-        [(text, hir, false)] => {
+        ([hir], Some(text)) => {
             let line = budget.compile(&translate(text, Anchors::Text)?)?;
             let column = if reaches_over_lines(hir) {
                 None
@@ -222,29 +222,29 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
                 Some(budget.compile(&translate(text, Anchors::Lines)?)?)
             };
             Ok(Test::Regex {
-                line,
+                line: Decoding::new(line, hir),
                 required: required(hir),
                 column,
                 unanchored: !hir.properties().look_set().contains_anchor(),
             })
         }
-        many => {
-            let branches = many.iter().map(|(_, hir, _)| hir.clone()).collect();
-            regex_test(&Hir::alternation(branches), budget)
-        }
+        _ => regex_test(&Hir::alternation(branches), budget),
     }
 }
 
-/// The part of `(?i)word|word` after its flag. Loki compares such words by their lower case, so that no letter beyond
+/// A test that Loki makes of a part of a regex. It compares folded words by their lower case, so that no letter beyond
 /// ASCII (the Kelvin sign, the long s) equals one of theirs; that is also faster.
-fn folded_words(text: &[u8]) -> Option<&str> {
-    let words = std::str::from_utf8(text).ok()?.strip_prefix("(?i)")?;
-    let plain = words.is_ascii()
-        && words
-            .split('|')
-            .all(|word| !word.is_empty() && !word.chars().any(regex_syntax::is_meta_character))
-        && !words.contains(['\n', '\0']);
-    plain.then_some(words)
+fn word_branch(word: Word) -> Result<Hir, String> {
+    match word {
+        Word::Some => parse("(?s-u:.)"),
+        Word::Literal {
+            text, fold: false, ..
+        } => Ok(Hir::literal(text.into_bytes())),
+        Word::Literal { text, .. } => {
+            let flags = if text.is_ascii() { "i-u" } else { "i" };
+            parse(&format!("(?{flags}:{})", regex_syntax::escape(&text)))
+        }
+    }
 }
 
 /// A test by a regex that exists only as a tree.
@@ -254,17 +254,32 @@ fn regex_test(hir: &Hir, budget: &mut Budget) -> Result<Test, String> {
     Ok(Test::Regex {
         column: plain.then(|| line.clone()),
         required: required(hir),
-        line,
+        line: Decoding::new(line, hir),
         unanchored: true,
     })
 }
 
-fn parse(translated: &str) -> Result<Hir, String> {
-    regex_syntax::ParserBuilder::new()
-        .utf8(false)
-        .build()
-        .parse(translated)
-        .map_err(|error| format!("error parsing regexp: {error}"))
+/// The first match in a buffer of lines from an offset on. A line that is no text may match where the buffer does not.
+fn find_in_column(column: &[u8], from: usize, regex: &Regex, line: &Decoding) -> Option<usize> {
+    let found = regex.find_at(column, from).map(|m| m.start());
+    if !line.decodes() {
+        return found;
+    }
+    let mut from = from;
+    let end = found.unwrap_or(column.len());
+    while let Err(error) = str::from_utf8(&column[from..end]) {
+        let at = from + error.valid_up_to();
+        let start = memchr::memrchr(b'\n', &column[..at]).map_or(0, |at| at + 1);
+        let len = memchr::memchr(b'\n', &column[at..]).unwrap_or(column.len() - at);
+        if line.is_match(&column[start..at + len]) {
+            return Some(at);
+        }
+        from = at + len;
+        if from >= end {
+            break;
+        }
+    }
+    found
 }
 
 fn literal_of(hir: &Hir) -> Option<&[u8]> {
@@ -272,56 +287,6 @@ fn literal_of(hir: &Hir) -> Option<&[u8]> {
         HirKind::Literal(literal) => Some(&literal.0),
         _ => None,
     }
-}
-
-/// Drops always-true branches of an alternation that Loki would turn into literal tests. The flag says whether any
-/// was.
-fn simplify(hir: Hir) -> (Hir, bool) {
-    let HirKind::Alternation(branches) = hir.kind() else {
-        return (hir, false);
-    };
-    if !branches.iter().all(is_simple) {
-        return (hir, false);
-    }
-    let kept: Vec<Hir> = branches.iter().filter(|b| !is_always(b)).cloned().collect();
-    if kept.is_empty() {
-        return (Hir::empty(), true);
-    }
-    let changed = kept.len() < branches.len();
-    (Hir::alternation(kept), changed)
-}
-
-fn is_simple(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Literal(_) => true,
-        HirKind::Repetition(_) => is_always(hir),
-        HirKind::Concat(parts) => {
-            let literals = parts.iter().filter(|p| literal_of(p).is_some()).count();
-            parts.len() <= 3
-                && literals <= 1
-                && parts
-                    .iter()
-                    .all(|p| literal_of(p).is_some() || is_always(p))
-        }
-        HirKind::Alternation(branches) => branches.iter().all(is_simple),
-        _ => false,
-    }
-}
-
-/// The empty expression, or `.*`.
-fn is_always(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Empty => true,
-        HirKind::Repetition(repetition) => {
-            repetition.min == 0 && repetition.max.is_none() && is_dot(&repetition.sub)
-        }
-        _ => false,
-    }
-}
-
-fn is_dot(hir: &Hir) -> bool {
-    *hir == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
-        || *hir == Hir::dot(regex_syntax::hir::Dot::AnyChar)
 }
 
 /// The longest literal that every match holds.

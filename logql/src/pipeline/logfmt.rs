@@ -283,12 +283,7 @@ impl Picks {
     }
 
     /// Runs the stage, which drops no line.
-    pub(super) fn parse(
-        &self,
-        line: &[u8],
-        labels: &mut Labels<'_, '_, '_>,
-        buffer: &mut Vec<u8>,
-    ) {
+    pub(super) fn parse(&self, line: &[u8], labels: &mut Labels<'_, '_, '_>, buffer: &mut Vec<u8>) {
         if matches!(labels.hints.task(labels), Task::Skip) {
             return;
         }
@@ -321,7 +316,10 @@ impl Picks {
     fn name_for(&self, key: &[u8], labels: &Labels<'_, '_, '_>) -> Option<&str> {
         let is = |name: &str| is_sanitised(key, name);
         let own = self.picks.iter().find(|(name, _)| is(name));
-        let fed = self.picks.iter().find(|(_, key)| key.as_deref().is_some_and(is));
+        let fed = self
+            .picks
+            .iter()
+            .find(|(_, key)| key.as_deref().is_some_and(is));
         let name = &fed.or(own)?.0;
         if own.is_none() {
             let key = fed.and_then(|(_, key)| key.as_deref())?;
@@ -379,7 +377,11 @@ fn expression(text: &[u8]) -> Result<Option<String>, String> {
         };
         let mut key = String::new();
         if c == '"' {
-            key.extend(chars.by_ref().take_while(|c| !matches!(c, '"' | ']' | '\0')));
+            key.extend(
+                chars
+                    .by_ref()
+                    .take_while(|c| !matches!(c, '"' | ']' | '\0')),
+            );
         } else if c.is_ascii_alphabetic() || c == '_' {
             key.push(c);
             while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
@@ -390,7 +392,11 @@ fn expression(text: &[u8]) -> Result<Option<String>, String> {
             }
         } else {
             let found = format!("unexpected char {c}");
-            return Err(if keys.is_empty() { NO_KEY.to_owned() } else { found });
+            return Err(if keys.is_empty() {
+                NO_KEY.to_owned()
+            } else {
+                found
+            });
         }
         keys.push(key);
     }

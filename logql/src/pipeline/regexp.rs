@@ -1,15 +1,15 @@
 //! `regexp`: the named groups of the first match (logql.md section 6.4).
 
-use regex::bytes::{CaptureLocations, Regex};
+use regex::bytes::CaptureLocations;
 
 use super::labels::Labels;
 use super::names::push_sanitised;
-use crate::regexes::{Budget, translate_captures};
+use crate::regexes::{Budget, Decoding, translate_captures};
 
 /// A compiled stage.
 #[derive(Debug, Clone)]
 pub(super) struct Regexp {
-    regex: Regex,
+    regex: Decoding,
     /// Names of the groups.
     names: Vec<String>,
 }
@@ -24,7 +24,7 @@ impl Regexp {
             out
         });
         Ok(Regexp {
-            regex: budget.compile(&translated)?,
+            regex: budget.compile_decoding(&translated)?,
             names: sanitised.collect(),
         })
     }
@@ -41,11 +41,17 @@ impl Regexp {
         labels: &mut Labels<'_, '_, '_>,
         locations: &mut CaptureLocations,
     ) -> bool {
-        if labels.all_found() || self.regex.captures_read(locations, line).is_none() {
+        if labels.all_found() {
+            return true;
+        }
+        let line = &*self.regex.decode(line);
+        if self.regex.captures_read(locations, line).is_none() {
             return true;
         }
         self.names.iter().enumerate().all(|(i, name)| {
-            let value = locations.get(i + 1).map_or(&b""[..], |(from, to)| &line[from..to]);
+            let value = locations
+                .get(i + 1)
+                .map_or(&b""[..], |(from, to)| &line[from..to]);
             labels.set_parsed(name, value)
         })
     }
