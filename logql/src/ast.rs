@@ -192,7 +192,6 @@ pub(crate) struct BinaryExpr {
 }
 
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
 pub(crate) struct LabelReplace {
     pub(crate) inner: Expr,
     pub(crate) dst: Vec<u8>,

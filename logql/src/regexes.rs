@@ -97,26 +97,47 @@ pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// A Go pattern in Rust's syntax whose groups can be asked for by number, and their names; the first is the whole match.
+pub(crate) fn translate_groups(pattern: &str) -> Result<(String, Vec<Option<String>>), String> {
+    let mut translator = Translator::new(pattern, Anchors::Text);
+    translator.captures = Some(vec![None]);
+    translator.finish()?;
+    Ok((translator.out, translator.captures.unwrap_or_default()))
+}
+
 fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
-    let mut translator = Translator {
-        pattern,
-        at: 0,
-        out: String::with_capacity(pattern.len() + 16),
-        anchors,
-        groups: Vec::new(),
-        atom: None,
-        widest: 1,
-        repeat: None,
-        names: Vec::new(),
-        unicode_classes: 0,
-    };
-    while translator.at < pattern.len() {
-        translator.step()?;
-    }
-    if !translator.groups.is_empty() {
-        return Err(fault("missing closing )", pattern));
-    }
+    let mut translator = Translator::new(pattern, anchors);
+    translator.finish()?;
     Ok(translator)
+}
+
+impl<'p> Translator<'p> {
+    fn new(pattern: &'p str, anchors: Anchors) -> Self {
+        Translator {
+            pattern,
+            at: 0,
+            out: String::with_capacity(pattern.len() + 16),
+            anchors,
+            groups: Vec::new(),
+            atom: None,
+            widest: 1,
+            repeat: None,
+            names: Vec::new(),
+            captures: None,
+            unicode_classes: 0,
+        }
+    }
+
+    /// Translates to the end.
+    fn finish(&mut self) -> Result<(), String> {
+        while self.at < self.pattern.len() {
+            self.step()?;
+        }
+        if !self.groups.is_empty() {
+            return Err(fault("missing closing )", self.pattern));
+        }
+        Ok(())
+    }
 }
 
 fn fault(what: &str, text: &str) -> String {
@@ -138,6 +159,8 @@ struct Translator<'p> {
     /// Where the repetition operator began that ended just here.
     repeat: Option<(usize, usize)>,
     names: Vec<String>,
+    /// Names of all groups, when groups stay groups.
+    captures: Option<Vec<Option<String>>>,
     unicode_classes: usize,
 }
 
@@ -275,14 +298,22 @@ impl Translator<'_> {
             return Err(fault("expression nests too deeply", self.pattern));
         }
         let rest = self.rest();
+        let mut name = None;
         if rest.starts_with("(?P<") || rest.starts_with("(?<") {
             self.named()?;
+            name = self.names.last().cloned();
         } else if rest.starts_with("(?") {
             return self.flags();
         } else {
             self.at += 1;
         }
-        self.out.push_str("(?:");
+        match &mut self.captures {
+            Some(captures) => {
+                captures.push(name);
+                self.out.push('(');
+            }
+            None => self.out.push_str("(?:"),
+        }
         self.enter();
         Ok(())
     }

@@ -1,6 +1,11 @@
-use super::{EvalError, Leaf, metric_instant, metric_range};
+use super::{EvalError, Leaf, Limits, metric_instant, metric_range};
 use crate::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
 use crate::value::{Logs, Matrix, Series, Value};
+
+const LIMITS: Limits = Limits {
+    series: 500,
+    memory: 1 << 20,
+};
 
 /// Answers any aggregation over `{v="NAME"}` with a fixed matrix of that name.
 struct Fixed;
@@ -20,7 +25,7 @@ impl Leaf for Fixed {
         Ok(Logs::default())
     }
 
-    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+    fn range(&self, leaf: &RangeLeaf, steps: Steps, _: usize) -> Result<Matrix, EvalError> {
         let all = match leaf.matchers[0].value() {
             "a" => vec![
                 series(&[("app", "x"), ("pod", "1")], &[(0, 1.0), (10, 2.0)]),
@@ -105,7 +110,7 @@ fn text(value: Result<Value, EvalError>) -> String {
 fn check(query: &str, instant: &str, range: &str) {
     let plan = plan(query);
     assert_eq!(
-        text(metric_instant(&plan, 0, &Fixed)),
+        text(metric_instant(&plan, 0, LIMITS, &Fixed)),
         instant,
         "instant {query}"
     );
@@ -115,7 +120,7 @@ fn check(query: &str, instant: &str, range: &str) {
         step: 10,
     };
     assert_eq!(
-        text(metric_range(&plan, steps, &Fixed)),
+        text(metric_range(&plan, steps, LIMITS, &Fixed)),
         range,
         "range {query}"
     );
