@@ -120,7 +120,6 @@ pub(crate) enum LabelFilter {
 }
 
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
 pub(crate) struct Unwrap {
     pub(crate) label: String,
     /// `bytes`, `duration`, `duration_seconds`

@@ -122,6 +122,13 @@ pub fn label_name(name: &str) -> String {
 /// # Errors
 /// Go's text.
 pub fn parse_float(text: &str) -> Result<f64, String> {
+    // What both languages read alike is nearly everything; Rust has neither `_` nor hexadecimal digits, and no error
+    // for what is too large.
+    if let Ok(value) = text.parse::<f64>()
+        && value.is_finite()
+    {
+        return Ok(value);
+    }
     let fail = |why: &str| {
         Err(format!(
             "strconv.ParseFloat: parsing {}: {why}",
@@ -256,7 +263,7 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's text.
 pub fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
+    let invalid = || format!("time: invalid duration {}", time_quote(text));
     let (negative, body) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -265,20 +272,20 @@ pub fn parse_go_duration(text: &str) -> Result<i64, String> {
     if body == "0" {
         return Ok(0);
     }
-    if body.is_empty() {
-        return Err(invalid());
-    }
     let mut rest = body;
-    let mut total: f64 = 0.0;
-    let mut exact: i128 = 0;
-    while !rest.is_empty() {
+    let mut total: u64 = 0;
+    loop {
         let len = rest
             .bytes()
             .take_while(|b| b.is_ascii_digit() || *b == b'.')
             .count();
         let (number, tail) = rest.split_at(len);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        let (fraction, has_second_point) = match fraction.split_once('.') {
+            Some((fraction, _)) => (fraction, true),
+            None => (fraction, false),
+        };
+        if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
         let unit_len = tail
@@ -286,23 +293,82 @@ pub fn parse_go_duration(text: &str) -> Result<i64, String> {
             .take_while(|b| !b.is_ascii_digit() && *b != b'.')
             .count();
         let (unit, tail) = tail.split_at(unit_len);
+        // Behind a second point there would have to be a unit first.
+        if has_second_point {
+            return Err(missing_unit(text));
+        }
         let scale = go_unit(unit, text)?;
-        if !whole.is_empty() {
-            let n: i128 = whole.parse().map_err(|_| invalid())?;
-            exact = exact.saturating_add(n.saturating_mul(i128::from(scale)));
-        }
-        if !fraction.is_empty() {
-            let part: f64 = format!("0.{fraction}").parse().map_err(|_| invalid())?;
-            total += (part * scale as f64 + 1e-6).floor();
-        }
+        total = whole_units(whole, scale)
+            .and_then(|ns| ns.checked_add(fraction_units(fraction, scale)))
+            .filter(|ns| *ns <= GO_DURATION_MAX)
+            .and_then(|ns| total.checked_add(ns))
+            .filter(|ns| *ns <= GO_DURATION_MAX)
+            .ok_or_else(invalid)?;
         rest = tail;
+        if rest.is_empty() {
+            break;
+        }
     }
-    let sum = exact.saturating_add(total as i128);
-    let sum = if negative { -sum } else { sum };
-    i64::try_from(sum).map_err(|_| invalid())
+    if negative {
+        return Ok((total as i64).wrapping_neg());
+    }
+    i64::try_from(total).map_err(|_| invalid())
 }
 
-fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
+/// The least duration without its sign.
+const GO_DURATION_MAX: u64 = 1 << 63;
+
+/// A whole number of units in nanoseconds.
+fn whole_units(digits: &str, scale: u64) -> Option<u64> {
+    let number = match digits {
+        "" => 0,
+        digits => digits.parse::<u64>().ok()?,
+    };
+    number
+        .checked_mul(scale)
+        .filter(|ns| *ns <= GO_DURATION_MAX)
+}
+
+/// The digits behind the point in nanoseconds, cut as Go cuts them; digits beyond what an integer holds are ignored.
+fn fraction_units(digits: &str, scale: u64) -> u64 {
+    let mut value: u64 = 0;
+    let mut parts: f64 = 1.0;
+    for digit in digits.bytes() {
+        let next = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(digit - b'0')))
+            .filter(|v| *v <= GO_DURATION_MAX);
+        let Some(next) = next else {
+            break;
+        };
+        value = next;
+        parts *= 10.0;
+    }
+    (value as f64 * (scale as f64 / parts)) as u64
+}
+
+/// A text in the messages of Go's package `time`: what is not ASCII shows as bytes.
+fn time_quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            b' '..=0x7f => out.push(char::from(byte)),
+            _ => push_hex(&mut out, u32::from(byte), "\\x", 2),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn missing_unit(text: &str) -> String {
+    format!("time: missing unit in duration {}", time_quote(text))
+}
+
+fn go_unit(unit: &str, text: &str) -> Result<u64, String> {
     Ok(match unit {
         "ns" => 1,
         "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
@@ -310,24 +376,16 @@ fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
         "s" => 1_000_000_000,
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
-        "" => {
-            return Err(format!(
-                "time: missing unit in duration {}",
-                quote(text.as_bytes())
-            ));
-        }
+        "" => return Err(missing_unit(text)),
         _ => {
-            return Err(format!(
-                "time: unknown unit {} in duration {}",
-                quote(unit.as_bytes()),
-                quote(text.as_bytes())
-            ));
+            let (unit, text) = (time_quote(unit), time_quote(text));
+            return Err(format!("time: unknown unit {unit} in duration {text}"));
         }
     })
 }
 
 /// Size units of [`parse_bytes`], lower case.
-const BYTE_UNITS: [(&str, f64); 20] = [
+const BYTE_UNITS: [(&str, f64); 26] = [
     ("", 1.0),
     ("b", 1.0),
     ("k", 1e3),
@@ -348,6 +406,12 @@ const BYTE_UNITS: [(&str, f64); 20] = [
     ("tib", 1_099_511_627_776.0),
     ("p", 1e15),
     ("pb", 1e15),
+    ("pi", 1_125_899_906_842_624.0),
+    ("pib", 1_125_899_906_842_624.0),
+    ("e", 1e18),
+    ("eb", 1e18),
+    ("ei", 1_152_921_504_606_846_976.0),
+    ("eib", 1_152_921_504_606_846_976.0),
 ];
 
 /// A size such as `5KiB` in bytes, as `humanize.ParseBytes` reads it.
@@ -360,19 +424,17 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
         .count();
     let (number, unit) = text.split_at(len);
-    let value = parse_float(&number.replace(',', ""))?;
-    let unit = unit.trim().to_lowercase();
-    let scale = match unit.as_str() {
-        "pi" | "pib" => 1_125_899_906_842_624.0,
-        "e" | "eb" => 1e18,
-        "ei" | "eib" => 1_152_921_504_606_846_976.0,
-        known => {
-            BYTE_UNITS
-                .iter()
-                .find(|(name, _)| *name == known)
-                .ok_or_else(|| format!("unhandled size name: {unit}"))?
-                .1
-        }
+    let value = if number.contains(',') {
+        parse_float(&number.replace(',', ""))?
+    } else {
+        parse_float(number)?
+    };
+    let unit = unit.trim();
+    let known = BYTE_UNITS
+        .iter()
+        .find(|(name, _)| unit.eq_ignore_ascii_case(name));
+    let Some((_, scale)) = known else {
+        return Err(format!("unhandled size name: {}", unit.to_lowercase()));
     };
     let bytes = value * scale;
     if bytes >= 18_446_744_073_709_551_615.0 {

@@ -26,6 +26,7 @@ mod print;
 mod regexes;
 mod replacement;
 pub mod value;
+mod words;
 
 /// Label pairs, names in byte order.
 pub type Pairs<'a> = &'a [(&'a str, &'a str)];

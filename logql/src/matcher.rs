@@ -101,6 +101,11 @@ impl Matcher {
         &self.value
     }
 
+    /// The anchored regex of the two regex operators.
+    pub(crate) fn regex(&self) -> Option<&Regex> {
+        self.regex.as_ref()
+    }
+
     /// Whether `value` (empty for a missing label) satisfies the matcher.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {

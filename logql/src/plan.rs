@@ -6,7 +6,7 @@ use crate::ParseError;
 use crate::ast::{Expr, Grouping, LogExpr, Matching};
 use crate::eval::LabelReplacer;
 use crate::matcher::Matcher;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Around, Pipeline};
 use crate::regexes::Budget;
 
 pub(crate) use metric::fold;
@@ -273,7 +273,7 @@ pub(crate) enum Node {
 pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
     let mut lowering = Lowering::default();
     if let Expr::Log(log) = expr {
-        let (matchers, pipeline) = lowering.log(log)?;
+        let (matchers, pipeline) = lowering.log(log, &Around::LOGS)?;
         return Ok(Plan::Log(LogLeaf { matchers, pipeline }));
     }
     let root = lowering.root(expr)?;
@@ -290,8 +290,12 @@ struct Lowering {
 }
 
 impl Lowering {
-    fn log(&mut self, log: &LogExpr) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
-        let pipeline = Pipeline::compile(log, &mut self.budget)?;
+    fn log(
+        &mut self,
+        log: &LogExpr,
+        around: &Around<'_>,
+    ) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
+        let pipeline = Pipeline::compile(log, around, &mut self.budget)?;
         Ok((log.matchers.clone(), pipeline))
     }
 }

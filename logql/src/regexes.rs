@@ -1,5 +1,6 @@
 //! Go's regular expressions on Rust's engine: a translation pass that accepts what Go accepts, means what Go means,
-//! and fails with Go's words (logql.md section 3.1). Groups become non-capturing; nobody here reads captures.
+//! and fails with Go's words (logql.md section 3.1). Groups become non-capturing, but for named ones where their text is
+//! asked for.
 //!
 //! Bounds: patterns nest at most 250 deep, counted repetition multiplies to at most 1000 (both Go's), and the
 //! programs of one query share a [`Budget`].
@@ -7,6 +8,7 @@
 use std::fmt::Write as _;
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, HirKind};
 
 /// Deepest nesting of groups in a pattern; Rust's own parser allows no more.
 const MAX_GROUPS: usize = 200;
@@ -97,51 +99,97 @@ pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// A Go pattern in Rust's syntax whose named groups are its only groups, and their names in order.
+pub(crate) fn translate_captures(pattern: &str) -> Result<(String, Vec<String>), String> {
+    let mut translator = Translator::new(pattern, 0, Anchors::Text);
+    translator.kept = Kept::Named;
+    translator.finish()?;
+    Ok((translator.out, translator.names))
+}
+
+/// The class (`[..]`, `\\d`, `\\pL`) that begins at an offset of a valid pattern, as ranges in order, and where it
+/// ends. `None`: no class begins there.
+pub(crate) fn class_at(pattern: &str, at: usize, fold: bool) -> Option<(Vec<CharRange>, usize)> {
+    let mut translator = Translator::new(pattern, at, Anchors::Text);
+    if pattern[at..].starts_with('[') {
+        translator.class().ok()?;
+    } else {
+        let (class, len) = translator.class_escape().ok()??;
+        translator.push(format_args!("[{class}]"));
+        translator.at += len;
+    }
+    Some((char_ranges(&translator.out, fold)?, translator.at))
+}
+
+/// First and last character.
+pub(crate) type CharRange = (char, char);
+
+/// The characters that a translated class or a single character matches.
+pub(crate) fn char_ranges(class: &str, fold: bool) -> Option<Vec<CharRange>> {
+    let mut parser = regex_syntax::ParserBuilder::new();
+    let hir = parser.case_insensitive(fold).build().parse(class).ok()?;
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => Some(
+            class
+                .ranges()
+                .iter()
+                .map(|r| (r.start(), r.end()))
+                .collect(),
+        ),
+        HirKind::Literal(literal) => {
+            let c = str::from_utf8(&literal.0).ok()?.chars().next()?;
+            Some(vec![(c, c)])
+        }
+        _ => None,
+    }
+}
+
 /// A Go pattern in Rust's syntax whose groups can be asked for by number, and their names; the first is the whole match.
 pub(crate) fn translate_groups(pattern: &str) -> Result<(String, Vec<Option<String>>), String> {
-    let mut translator = Translator::new(pattern, Anchors::Text);
-    translator.captures = Some(vec![None]);
+    let mut translator = Translator::new(pattern, 0, Anchors::Text);
+    translator.kept = Kept::All;
+    translator.captures.push(None);
     translator.finish()?;
-    Ok((translator.out, translator.captures.unwrap_or_default()))
+    Ok((translator.out, translator.captures))
 }
 
 fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
-    let mut translator = Translator::new(pattern, anchors);
+    let mut translator = Translator::new(pattern, 0, anchors);
     translator.finish()?;
     Ok(translator)
 }
 
-impl<'p> Translator<'p> {
-    fn new(pattern: &'p str, anchors: Anchors) -> Self {
-        Translator {
-            pattern,
-            at: 0,
-            out: String::with_capacity(pattern.len() + 16),
-            anchors,
-            groups: Vec::new(),
-            atom: None,
-            widest: 1,
-            repeat: None,
-            names: Vec::new(),
-            captures: None,
-            unicode_classes: 0,
+/// `{n}`, `{n,}`, `{n,m}` at the head of a text: its length, and the counts (`u32::MAX` for too many).
+pub(crate) fn counts(text: &str) -> Option<(usize, u32, Option<u32>)> {
+    let end = text.find('}')?;
+    let body = &text[1..end];
+    let count = |text: &str| {
+        let plain = !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && (text == "0" || !text.starts_with('0'));
+        plain.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+    };
+    let (min, max) = match body.split_once(',') {
+        None => {
+            let n = count(body)?;
+            (n, Some(n))
         }
-    }
-
-    /// Translates to the end.
-    fn finish(&mut self) -> Result<(), String> {
-        while self.at < self.pattern.len() {
-            self.step()?;
-        }
-        if !self.groups.is_empty() {
-            return Err(fault("missing closing )", self.pattern));
-        }
-        Ok(())
-    }
+        Some((min, "")) => (count(min)?, None),
+        Some((min, max)) => (count(min)?, Some(count(max)?)),
+    };
+    Some((end + 1, min, max))
 }
 
 fn fault(what: &str, text: &str) -> String {
     format!("error parsing regexp: {what}: `{text}`")
+}
+
+/// Which groups can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    None,
+    Named,
+    All,
 }
 
 #[derive(Debug)]
@@ -159,9 +207,40 @@ struct Translator<'p> {
     /// Where the repetition operator began that ended just here.
     repeat: Option<(usize, usize)>,
     names: Vec<String>,
-    /// Names of all groups, when groups stay groups.
-    captures: Option<Vec<Option<String>>>,
+    kept: Kept,
+    /// Names of the groups that stay groups.
+    captures: Vec<Option<String>>,
     unicode_classes: usize,
+}
+
+impl<'p> Translator<'p> {
+    fn new(pattern: &'p str, at: usize, anchors: Anchors) -> Self {
+        Translator {
+            pattern,
+            at,
+            out: String::with_capacity(pattern.len() - at + 16),
+            anchors,
+            groups: Vec::new(),
+            atom: None,
+            widest: 1,
+            repeat: None,
+            names: Vec::new(),
+            kept: Kept::None,
+            captures: Vec::new(),
+            unicode_classes: 0,
+        }
+    }
+
+    /// Translates to the end.
+    fn finish(&mut self) -> Result<(), String> {
+        while self.at < self.pattern.len() {
+            self.step()?;
+        }
+        if !self.groups.is_empty() {
+            return Err(fault("missing closing )", self.pattern));
+        }
+        Ok(())
+    }
 }
 
 impl Translator<'_> {
@@ -187,7 +266,7 @@ impl Translator<'_> {
                 Ok(())
             }
             '*' | '+' | '?' => self.repetition(1, None),
-            '{' => match self.counts() {
+            '{' => match counts(self.rest()) {
                 Some((len, min, max)) => self.repetition(len, Some((min, max))),
                 None => {
                     self.literal('{');
@@ -234,28 +313,6 @@ impl Translator<'_> {
     fn literal(&mut self, c: char) {
         push_literal(&mut self.out, c);
         self.set_atom(1);
-    }
-
-    /// `{n}`, `{n,}`, `{n,m}` at the head: its length, and the counts (`u32::MAX` for none or too many).
-    fn counts(&self) -> Option<(usize, u32, Option<u32>)> {
-        let rest = self.rest();
-        let end = rest.find('}')?;
-        let body = &rest[1..end];
-        let count = |text: &str| {
-            let plain = !text.is_empty()
-                && text.bytes().all(|b| b.is_ascii_digit())
-                && (text == "0" || !text.starts_with('0'));
-            plain.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
-        };
-        let (min, max) = match body.split_once(',') {
-            None => {
-                let n = count(body)?;
-                (n, Some(n))
-            }
-            Some((min, "")) => (count(min)?, None),
-            Some((min, max)) => (count(min)?, Some(count(max)?)),
-        };
-        Some((end + 1, min, max))
     }
 
     fn repetition(&mut self, len: usize, counts: Option<(u32, Option<u32>)>) -> Result<(), String> {
@@ -307,12 +364,16 @@ impl Translator<'_> {
         } else {
             self.at += 1;
         }
-        match &mut self.captures {
-            Some(captures) => {
-                captures.push(name);
-                self.out.push('(');
-            }
-            None => self.out.push_str("(?:"),
+        let stays = match self.kept {
+            Kept::None => false,
+            Kept::Named => name.is_some(),
+            Kept::All => true,
+        };
+        if stays {
+            self.captures.push(name);
+            self.out.push('(');
+        } else {
+            self.out.push_str("(?:");
         }
         self.enter();
         Ok(())
@@ -551,7 +612,7 @@ fn push_literal(out: &mut String, c: char) {
 }
 
 /// The character that an escape at the head stands for, and the escape's length.
-fn escaped_char(text: &str) -> Result<(char, usize), String> {
+pub(crate) fn escaped_char(text: &str) -> Result<(char, usize), String> {
     let Some(c) = text[1..].chars().next() else {
         return Err(fault("trailing backslash at end of expression", ""));
     };

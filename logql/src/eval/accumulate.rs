@@ -19,7 +19,7 @@ use super::partial::{First, Last, Max, Mean, Min, Sum, Variance};
 use super::samples::{Counters, Quantiles};
 use super::windows::{Buckets, Windows};
 use crate::matcher::MatchOp;
-use crate::pipeline::Outcome;
+use crate::pipeline::{ERROR, Outcome, PRESERVE};
 use crate::plan::{RangeLeaf, RangeOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
@@ -29,11 +29,6 @@ pub struct SeriesId(pub u32);
 
 /// Steps of a query. Beyond, numbers of buckets would not fit the space they have.
 const MAX_STEPS: usize = 1 << 28;
-
-/// Label of the error that stands in an entry's error slot.
-const ERROR: &str = "__error__";
-/// Label that keeps such an error from failing the query.
-const PRESERVE: &str = "__preserve_error__";
 
 /// What a series has met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,37 +155,45 @@ impl<'p> Accumulator<'p> {
     /// # Errors
     /// [`EvalError::Limit`] over the budget.
     pub fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
-        let failed = outcome.labels.get(ERROR).is_some();
-        let preserved = failed && outcome.labels.get(PRESERVE) == Some("true");
-        // An entry with an error shows all its labels. Only a sum around the aggregation, if it gets that far, groups it.
-        let grouped = !failed || preserved && self.leaf.joined;
+        let preserved = outcome.failed && outcome.labels.get(PRESERVE) == Some("true");
+        // An entry that failed shows all its labels. Only a sum around the aggregation, if it gets that far, groups it.
+        let grouped = !outcome.failed || preserved && self.leaf.joined;
+        // A label may have been parsed under the name of an error. That fails the query, too.
+        let mut failing = outcome.failed;
         let labels = outcome.labels.iter().map(|(name, value, _)| (name, value));
         self.keys.start();
         match &self.leaf.grouping {
             Some(grouping) if grouped && grouping.without => {
-                for (name, value) in labels.filter(|(name, _)| keeps(grouping, name)) {
+                // The sum drops empty labels, the aggregation itself does not.
+                let stays = |name: &str, value: &str| {
+                    keeps(grouping, name) && !(self.leaf.joined && value.is_empty())
+                };
+                for (name, value) in labels.filter(|(name, value)| stays(name, value)) {
+                    failing |= name == ERROR;
                     self.keys.push(name, value);
                 }
             }
+            // Whoever gives labels may have left out all others, but need not.
             Some(_) if grouped => {
-                // Both are in order, so that each name is looked for where the one before was found.
                 let mut names = self.names.iter().copied().peekable();
                 for (name, value) in labels {
-                    while names.peek().is_some_and(|wanted| *wanted < name) {
-                        names.next();
-                    }
-                    match names.peek() {
-                        None => break,
-                        Some(wanted) if *wanted == name => self.keys.push(name, value),
-                        Some(_) => {}
+                    while names.next_if(|wanted| *wanted < name).is_some() {}
+                    if names.next_if_eq(&name).is_some() {
+                        failing |= name == ERROR;
+                        self.keys.push(name, value);
                     }
                 }
             }
-            _ => labels.for_each(|(name, value)| self.keys.push(name, value)),
+            _ => {
+                for (name, value) in labels {
+                    failing |= name == ERROR;
+                    self.keys.push(name, value);
+                }
+            }
         }
         let (series, is_new) = self.keys.find(&mut self.memory)?;
         if is_new {
-            self.insert(if failed && !preserved {
+            self.insert(if failing && !preserved {
                 State::Failing
             } else {
                 State::Waiting
@@ -237,6 +240,23 @@ impl<'p> Accumulator<'p> {
         }
         self.memory.take(steps * (POINT + size_of::<Buckets>()))?;
         self.memory.take(self.kind.scratch(&self.windows))
+    }
+
+    /// Adds an entry that passed the pipeline: itself, its line or its value, whatever the leaf needs.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    #[inline]
+    pub fn add_outcome(
+        &mut self,
+        series: SeriesId,
+        ts: i64,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), EvalError> {
+        match outcome.value {
+            Some(value) => self.add_value(series, ts, value),
+            None => self.add(series, ts, outcome.line.len()),
+        }
     }
 
     /// Adds an entry for its line, whose length is given in bytes.

@@ -28,7 +28,9 @@ fn feed(accumulator: &mut Accumulator<'_>, leaf: &RangeLeaf, entries: &[Entry<'_
         };
         if let Some(outcome) = run.process(&view) {
             let id = accumulator.series(&outcome).expect("within limits");
-            accumulator.add(id, *ts, line.len()).expect("within limits");
+            accumulator
+                .add_outcome(id, *ts, &outcome)
+                .expect("within limits");
         }
     }
 }
@@ -198,26 +200,39 @@ fn buckets_count_like_their_entries() {
     assert_eq!(result(single), result(buckets));
 }
 
-/// Adds an entry of the stream `{a="VALUE"}`, whose labels were given as they are.
+/// Adds an entry, with metadata `x="1"` if there is something to unwrap.
 fn add_entry(
     accumulator: &mut Accumulator<'_>,
     leaf: &RangeLeaf,
     labels: Pairs<'_>,
     ts: i64,
 ) -> Result<(), EvalError> {
+    let metadata: Pairs<'_> = &[("x", "1")];
+    add_with(accumulator, leaf, (labels, metadata), ts)
+}
+
+fn add_with(
+    accumulator: &mut Accumulator<'_>,
+    leaf: &RangeLeaf,
+    (stream, metadata): (Pairs<'_>, Pairs<'_>),
+    ts: i64,
+) -> Result<(), EvalError> {
+    let unwraps = leaf.needs() == Needs::Value;
+    let others: Vec<_> = metadata
+        .iter()
+        .copied()
+        .filter(|(n, _)| unwraps || *n != "x")
+        .collect();
     let mut run = leaf.pipeline.run();
     let view = EntryView {
         ts,
         line: b"x",
-        stream: labels,
-        metadata: &[],
+        stream,
+        metadata: &others,
     };
     let outcome = run.process(&view).expect("passes");
     let series = accumulator.series(&outcome)?;
-    match leaf.needs() {
-        Needs::Value => accumulator.add_value(series, ts, 1.0),
-        _ => accumulator.add(series, ts, 1),
-    }
+    accumulator.add_outcome(series, ts, &outcome)
 }
 
 #[test]
@@ -248,7 +263,7 @@ fn limits_are_errors() {
     };
     for query in [
         "count_over_time({a=\"b\"}[1s])",
-        "last_over_time({a=\"b\"} | unwrap a [1s])",
+        "last_over_time({a=\"b\"} | unwrap x [1s])",
     ] {
         let leaf = self::leaf(query);
         let mut endless = Accumulator::new(&leaf, endless, 10, HUGE);
@@ -288,11 +303,11 @@ fn memory_is_bounded_whatever_is_collected() {
     for op in [
         "count_over_time({a=\"b\"}",
         "bytes_rate({a=\"b\"}",
-        "sum_over_time({a=\"b\"} | unwrap a",
-        "stddev_over_time({a=\"b\"} | unwrap a",
-        "first_over_time({a=\"b\"} | unwrap a",
-        "quantile_over_time(0.5, {a=\"b\"} | unwrap a",
-        "rate_counter({a=\"b\"} | unwrap a",
+        "sum_over_time({a=\"b\"} | unwrap x",
+        "stddev_over_time({a=\"b\"} | unwrap x",
+        "first_over_time({a=\"b\"} | unwrap x",
+        "quantile_over_time(0.5, {a=\"b\"} | unwrap x",
+        "rate_counter({a=\"b\"} | unwrap x",
     ] {
         let leaf = leaf(&format!("count({op} [20s]))"));
         let steps = Steps {
@@ -325,12 +340,9 @@ fn memory_is_bounded_whatever_is_collected() {
 
 #[test]
 fn errors_of_entries_in_windows_fail_the_query() {
-    let failed: Pairs<'_> = &[("__error__", "E"), ("a", "1"), ("b", "\"")];
-    let preserved: Pairs<'_> = &[
-        ("__error__", "E"),
-        ("__preserve_error__", "true"),
-        ("a", "1"),
-    ];
+    let failed: Pairs<'_> = &[("a", "1"), ("b", "\"")];
+    let preserved: Pairs<'_> = &[("__preserve_error__", "true"), ("a", "1")];
+    let metadata: Pairs<'_> = &[("__error__", "E"), ("x", "1")];
     let steps = Steps {
         start: 10,
         end: 10,
@@ -339,7 +351,7 @@ fn errors_of_entries_in_windows_fail_the_query() {
     let run = |query: &str, labels: Pairs<'_>, ts: i64| {
         let leaf = leaf(query);
         let mut accumulator = Accumulator::new(&leaf, steps, 10, HUGE);
-        match add_entry(&mut accumulator, &leaf, labels, ts) {
+        match add_with(&mut accumulator, &leaf, (labels, metadata), ts) {
             Ok(()) => text(&result(accumulator)).join("; "),
             Err(EvalError::Bad(text)) => text,
             Err(other) => panic!("{other}"),
@@ -352,10 +364,11 @@ fn errors_of_entries_in_windows_fail_the_query() {
     for query in [
         "count_over_time({a=\"b\"}[10ms])",
         "sum by (a) (count_over_time({a=\"b\"}[10ms]))",
-        "max_over_time({a=\"b\"} | unwrap a [10ms]) by (a)",
+        "max_over_time({a=\"b\"} | unwrap x [10ms]) by (a)",
         "absent_over_time({a=\"b\"}[10ms])",
     ] {
-        assert_eq!(run(query, failed, 10), message, "{query}");
+        let got = run(query, failed, 10).replace(", x=\"1\"}", "}");
+        assert_eq!(got, message, "{query}");
         assert!(!run(query, failed, 11).starts_with("pipeline"), "{query}");
     }
     for (query, expected) in [
@@ -369,8 +382,8 @@ fn errors_of_entries_in_windows_fail_the_query() {
             "{__error__=\"E\"} [(10, 1.0)]",
         ),
         (
-            "max_over_time({a=\"b\"} | unwrap a [10ms]) by (a)",
-            "{__error__=\"E\", __preserve_error__=\"true\", a=\"1\"} [(10, 1.0)]",
+            "max_over_time({a=\"b\"} | unwrap x [10ms]) by (a)",
+            "{__error__=\"E\", __preserve_error__=\"true\", a=\"1\", x=\"1\"} [(10, 1.0)]",
         ),
         ("absent_over_time({a=\"b\"}[10ms])", ""),
     ] {
@@ -478,5 +491,30 @@ fn buckets_in_the_same_windows_may_be_added_as_one() {
         let got = [100, 101, 110, 111].map(|ts| sums.same_until(ts * second) / second);
         assert_eq!(got, until, "{query}");
         assert!(sums.same_until(i64::MIN) < 0, "{query}");
+    }
+}
+
+#[test]
+fn empty_labels_stay_but_for_a_sum_without() {
+    let entry: Entry<'_> = (&[("a", "b")], &[("v", "2"), ("x", "")], 5, "y=1");
+    for (query, expected) in [
+        (
+            "count_over_time({a=\"b\"}[9s])",
+            "{a=\"b\", v=\"2\", x=\"\"} [(10, 1.0)]",
+        ),
+        (
+            "sum by (x, y) (count_over_time({a=\"b\"}[9s]))",
+            "{x=\"\"} [(10, 1.0)]",
+        ),
+        (
+            "sum without (a, v) (count_over_time({a=\"b\"}[9s]))",
+            "{} [(10, 1.0)]",
+        ),
+        (
+            "max_over_time({a=\"b\"} | unwrap v [9s]) without (a)",
+            "{x=\"\"} [(10, 2.0)]",
+        ),
+    ] {
+        check(query, (10, 10, 1), &[entry], &[expected]);
     }
 }

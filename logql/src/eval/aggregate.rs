@@ -55,7 +55,10 @@ fn groups(grouping: &Grouping, inner: &Matrix, memory: &mut Memory) -> Result<Gr
     let mut groups = Groups::new();
     memory.take(inner.series.len() * 2 * size_of::<usize>())?;
     for (i, series) in inner.series.iter().enumerate() {
-        let kept = series.labels.iter().filter(|(n, _)| keeps(grouping, n));
+        let stays = |name: &str, value: &str| {
+            keeps(grouping, name) && !(grouping.without && value.is_empty())
+        };
+        let kept = series.labels.iter().filter(|(n, v)| stays(n, v));
         let labels: SeriesLabels = kept.cloned().collect();
         let size = of_labels(&labels);
         let members = groups.entry(labels).or_default();

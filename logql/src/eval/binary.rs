@@ -48,15 +48,11 @@ pub(super) fn with_scalar(
     vector
 }
 
-/// The labels by which samples of both sides meet.
+/// The labels by which samples of both sides meet. An empty label is none.
 fn signature(matching: Option<&Matching>, labels: &SeriesLabels) -> SeriesLabels {
-    match matching {
-        None => labels.clone(),
-        Some(m) => {
-            let kept = labels.iter().filter(|(n, _)| m.names.contains(n) == m.on);
-            kept.cloned().collect()
-        }
-    }
+    let is_kept = |name: &String| matching.is_none_or(|m| m.names.contains(name) == m.on);
+    let kept = labels.iter().filter(|(n, v)| !v.is_empty() && is_kept(n));
+    kept.cloned().collect()
 }
 
 /// Two vectors, step by step.
@@ -223,7 +219,7 @@ impl Join<'_> {
         };
         let mut labels: SeriesLabels = many
             .iter()
-            .filter(|(n, _)| !include.contains(n))
+            .filter(|(n, v)| !v.is_empty() && !include.contains(n))
             .cloned()
             .collect();
         let copied = one

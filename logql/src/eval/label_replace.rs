@@ -55,8 +55,9 @@ impl LabelReplacer {
     }
 }
 
-/// Sets a label; an empty value removes it.
+/// Sets a label; an empty value removes it, as other empty labels go.
 fn set(labels: &mut SeriesLabels, name: &str, value: String) {
+    labels.retain(|(_, value)| !value.is_empty());
     match labels.binary_search_by(|(n, _)| n.as_str().cmp(name)) {
         Ok(at) if value.is_empty() => {
             labels.remove(at);

@@ -201,18 +201,19 @@ fn model(query: &str, leaf: &RangeLeaf, steps: Steps, samples: &[Sample]) -> Vec
 fn feed(accumulator: &mut Accumulator<'_>, leaf: &RangeLeaf, samples: &[Sample]) {
     let mut run = leaf.pipeline.run();
     for sample in samples {
+        let value = sample.value.to_string();
+        let metadata = [("x", value.as_str())];
+        let unwraps = leaf.needs() == Needs::Value;
+        let line = vec![b'.'; length(sample.value)];
         let view = EntryView {
             ts: sample.ts,
-            line: b"",
+            line: &line,
             stream: &[("a", STREAMS[sample.stream])],
-            metadata: &[],
+            metadata: if unwraps { &metadata } else { &[] },
         };
         let outcome = run.process(&view).expect("passes");
         let series = accumulator.series(&outcome).expect("within limits");
-        let added = match leaf.needs() {
-            Needs::Value => accumulator.add_value(series, sample.ts, sample.value),
-            _ => accumulator.add(series, sample.ts, length(sample.value)),
-        };
+        let added = accumulator.add_outcome(series, sample.ts, &outcome);
         added.expect("within limits");
     }
 }
@@ -408,32 +409,32 @@ fn numbers_of_the_contract() {
     };
     for (query, distance, time, expected) in [
         (
-            "rate_counter({a=\"b\"} | unwrap v [50s])",
+            "rate_counter({a=\"b\"} | unwrap x [50s])",
             10,
             40,
             "0.13999999999999999",
         ),
-        ("rate_counter({a=\"b\"} | unwrap v [1m])", 1, 30, "0.125"),
+        ("rate_counter({a=\"b\"} | unwrap x [1m])", 1, 30, "0.125"),
         (
-            "avg_over_time({a=\"b\"} | unwrap v [1m])",
+            "avg_over_time({a=\"b\"} | unwrap x [1m])",
             1,
             30,
             "2.1999999999999997",
         ),
-        ("sum_over_time({a=\"b\"} | unwrap v [1m])", 1, 30, "11"),
+        ("sum_over_time({a=\"b\"} | unwrap x [1m])", 1, 30, "11"),
         (
-            "quantile_over_time(2, {a=\"b\"} | unwrap v [1m])",
+            "quantile_over_time(2, {a=\"b\"} | unwrap x [1m])",
             1,
             30,
             "+Inf",
         ),
         (
-            "quantile_over_time(0.5, {a=\"b\"} | unwrap v [1m])",
+            "quantile_over_time(0.5, {a=\"b\"} | unwrap x [1m])",
             1,
             30,
             "2",
         ),
-        ("rate_counter({a=\"b\"} | unwrap v [1s])", 1, 3, "0"),
+        ("rate_counter({a=\"b\"} | unwrap x [1s])", 1, 3, "0"),
     ] {
         assert_eq!(instant(query, &at(distance), time), expected, "{query}");
     }

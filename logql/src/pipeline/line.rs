@@ -1,4 +1,4 @@
-//! Line filters: literals by memmem, everything else by one regex.
+//! Line filters: literals by memmem, regexes, patterns and addresses.
 
 use std::sync::Arc;
 
@@ -6,9 +6,8 @@ use memchr::memmem::Finder;
 use regex::bytes::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::ParseError;
+use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
-use crate::error::{plain, unsupported};
 use crate::pattern::PatternFilter;
 use crate::regexes::{Anchors, Budget, translate};
 
@@ -34,28 +33,39 @@ enum Test {
         unanchored: bool,
     },
     Patterns(Vec<PatternFilter>),
+    /// One of the addresses, or what else is in the chain.
+    Addresses {
+        addresses: Vec<Addresses>,
+        texts: Option<Box<Test>>,
+    },
+}
+
+impl Test {
+    fn matches(&self, line: &[u8]) -> bool {
+        match self {
+            Test::Always => true,
+            Test::Literal(finder) => finder.find(line).is_some(),
+            Test::Regex { line: regex, .. } => regex.is_match(line),
+            Test::Patterns(patterns) => patterns.iter().any(|p| p.matches(line)),
+            Test::Addresses { addresses, texts } => {
+                texts.as_ref().is_some_and(|test| test.matches(line))
+                    || addresses.iter().any(|a| a.are_in(line))
+            }
+        }
+    }
 }
 
 impl LineFilter {
     /// Compiles a chain. A positive one becomes one filter, a negated one a filter for each operand: all must fail.
-    pub(crate) fn compile(
+    pub(super) fn compile(
         op: FilterOp,
         operands: &[Operand],
         budget: &mut Budget,
         out: &mut Vec<LineFilter>,
-    ) -> Result<(), ParseError> {
-        if !op.is_negative() {
-            if let Some(filter) = Self::compile_one(op, operands, budget)? {
-                out.push(filter);
-            }
-            return Ok(());
-        }
-        for operand in operands {
-            out.extend(Self::compile_one(
-                op,
-                std::slice::from_ref(operand),
-                budget,
-            )?);
+    ) -> Result<(), String> {
+        let parts = if op.is_negative() { 1 } else { operands.len() };
+        for part in operands.chunks(parts) {
+            out.extend(Self::compile_one(op, part, budget)?);
         }
         Ok(())
     }
@@ -65,26 +75,28 @@ impl LineFilter {
         op: FilterOp,
         operands: &[Operand],
         budget: &mut Budget,
-    ) -> Result<Option<LineFilter>, ParseError> {
-        let printed = || crate::print::line_filter(op, operands);
-        let fail = |cause: String| plain(format!("stage '{}' : {cause}", printed()));
-        if operands.iter().any(|operand| operand.ip) {
+    ) -> Result<Option<LineFilter>, String> {
+        let mut addresses = Vec::new();
+        for operand in operands.iter().filter(|operand| operand.ip) {
             if !matches!(op, FilterOp::Contains | FilterOp::NotContains) {
-                return Err(fail("ip: invalid operation".to_owned()));
+                return Err("ip: invalid operation".to_owned());
             }
-            return Err(unsupported(&format!("stage '{}'", printed())));
+            addresses.push(Addresses::new(&operand.text)?);
         }
-        let texts: Vec<&[u8]> = operands.iter().map(|o| o.text.as_slice()).collect();
-        let test = match op {
-            FilterOp::Contains | FilterOp::NotContains => literals(&texts, budget),
-            FilterOp::Regex | FilterOp::NotRegex => regexes(&texts, budget),
-            FilterOp::Pattern | FilterOp::NotPattern => texts
-                .iter()
-                .map(|text| PatternFilter::new(text))
-                .collect::<Result<_, _>>()
-                .map(Test::Patterns),
+        let texts = operands.iter().filter(|operand| !operand.ip);
+        let texts: Vec<&[u8]> = texts.map(|o| o.text.as_slice()).collect();
+        let mut test = match op {
+            FilterOp::Contains | FilterOp::NotContains => literals(&texts, budget)?,
+            FilterOp::Regex | FilterOp::NotRegex => regexes(&texts, budget)?,
+            FilterOp::Pattern | FilterOp::NotPattern => {
+                let patterns = texts.iter().map(|text| PatternFilter::new(text));
+                Test::Patterns(patterns.collect::<Result<_, _>>()?)
+            }
         };
-        let test = test.map_err(fail)?;
+        if !addresses.is_empty() {
+            let texts = (!matches!(test, Test::Always)).then(|| Box::new(test));
+            test = Test::Addresses { addresses, texts };
+        }
         let negated = op.is_negative();
         if matches!(test, Test::Always) && !negated {
             return Ok(None);
@@ -98,13 +110,7 @@ impl LineFilter {
     /// Whether one line passes.
     #[must_use]
     pub fn matches(&self, line: &[u8]) -> bool {
-        let found = match &*self.test {
-            Test::Always => true,
-            Test::Literal(finder) => finder.find(line).is_some(),
-            Test::Regex { line: regex, .. } => regex.is_match(line),
-            Test::Patterns(patterns) => patterns.iter().any(|p| p.matches(line)),
-        };
-        found != self.negated
+        self.test.matches(line) != self.negated
     }
 
     /// A literal that every passing line holds (for `|=`, and for regexes that have a required literal), so that

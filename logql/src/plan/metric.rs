@@ -5,6 +5,7 @@ use crate::ParseError;
 use crate::ast::{BinaryExpr, Expr, Grouping, LabelReplace, RangeExpr, VectorExpr};
 use crate::error::plain;
 use crate::eval::{LabelReplacer, arithmetic};
+use crate::pipeline::{Around, Read};
 
 /// The value of an expression of literals only.
 pub(crate) fn fold(expr: &Expr) -> Option<f64> {
@@ -50,6 +51,22 @@ fn range_op(range: &RangeExpr) -> Result<RangeOp, ParseError> {
         "absent_over_time" => RangeOp::Absent,
         other => return Err(plain(format!("unexpected operation {other}"))),
     })
+}
+
+/// What a range aggregation makes of its entries, given the grouping of a `sum` directly around it.
+fn around<'q>(range: &'q RangeExpr, sum: Option<&'q Grouping>) -> Around<'q> {
+    let labels = match sum.or(range.grouping.as_ref()) {
+        _ if range.op == "absent_over_time" => Read::Nothing,
+        Some(grouping) if grouping.without => Read::All,
+        Some(grouping) if grouping.names.is_empty() => Read::Nothing,
+        Some(grouping) => Read::Named(&grouping.names),
+        None => Read::All,
+    };
+    Around {
+        labels,
+        lines: matches!(range.op, "bytes_over_time" | "bytes_rate"),
+        unwrap: range.range.unwrap.as_ref(),
+    }
 }
 
 /// Whether the sum of an operation over groups of entries is the operation over all of them.
@@ -114,13 +131,14 @@ impl Lowering {
         limited: bool,
     ) -> Result<Node, ParseError> {
         let op = range_op(range)?;
+        let around = around(range, sum.as_ref());
+        let (matchers, pipeline) = self.log(&range.range.log, &around)?;
         let joined = sum.is_some();
         let grouping = match op {
             // Nothing of an entry matters but that it is there.
             RangeOp::Absent => Some(one_group()),
             _ => sum.or_else(|| range.grouping.clone()),
         };
-        let (matchers, pipeline) = self.log(&range.range.log)?;
         Ok(Node::Leaf(Box::new(RangeLeaf {
             matchers,
             pipeline,

@@ -1,0 +1,263 @@
+//! Members and values of JSON as Loki's parser sees them: it skips what it does not look at, so that many faults go
+//! unnoticed, and names those that it meets in its own way (logql.md section 6.1).
+
+use super::scan::{quote_or_bracket, string_end};
+use super::unescape;
+
+/// Why a line is no JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Object,
+    Array,
+    Text,
+    Json,
+    Kind,
+    Escape,
+}
+
+impl Fault {
+    /// The text in `__error_details__`.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Fault::Object => "Value looks like object, but can't find closing '}' symbol",
+            Fault::Array => "Value is array, but can't find closing ']' symbol",
+            Fault::Text => "Value is string, but can't find closing '\"' symbol",
+            Fault::Json => "Malformed JSON error",
+            Fault::Kind => "Unknown value type",
+            Fault::Escape => "Encountered an invalid escape sequence in a string",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text without its quotes.
+    Text,
+    Number,
+    Bool,
+    Null,
+    Array,
+    Object,
+}
+
+/// A value as written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'l> {
+    pub(super) kind: Kind,
+    pub(super) text: &'l [u8],
+    /// Whether a text has escapes.
+    pub(super) escaped: bool,
+}
+
+/// A member of an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'l> {
+    pub(super) key: &'l [u8],
+    pub(super) key_escaped: bool,
+    pub(super) value: Value<'l>,
+}
+
+/// Position of what is no blank, from `at` on.
+#[inline]
+pub(super) fn token(data: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    loop {
+        match data.get(at)? {
+            b' ' | b'\n' | b'\r' | b'\t' => at += 1,
+            _ => return Some(at),
+        }
+    }
+}
+
+/// Position behind the bracket that closes the one at `at`.
+pub(super) fn block_end(data: &[u8], at: usize, open: u8, close: u8) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut at = at;
+    loop {
+        at = quote_or_bracket(data, at, open, close)?;
+        let byte = data[at];
+        if byte == b'"' {
+            at = string_end(data, at + 1)?.0;
+        } else if byte == open {
+            depth += 1;
+        } else {
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                return Some(at + 1);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// The value that begins at `at` or after blanks, and where it ends.
+#[inline]
+pub(super) fn value(data: &[u8], at: usize) -> Result<(Value<'_>, usize), Fault> {
+    let at = token(data, at).ok_or(Fault::Json)?;
+    let found = |kind, from, to, end| {
+        let value = Value {
+            kind,
+            text: &data[from..to],
+            escaped: false,
+        };
+        Ok((value, end))
+    };
+    match data[at] {
+        b'"' => {
+            let (end, escaped) = string_end(data, at + 1).ok_or(Fault::Text)?;
+            let value = Value {
+                kind: Kind::Text,
+                text: &data[at + 1..end],
+                escaped,
+            };
+            Ok((value, end + 1))
+        }
+        b'[' => {
+            let end = block_end(data, at, b'[', b']').ok_or(Fault::Array)?;
+            found(Kind::Array, at, end, end)
+        }
+        b'{' => {
+            let end = block_end(data, at, b'{', b'}').ok_or(Fault::Object)?;
+            found(Kind::Object, at, end, end)
+        }
+        first => {
+            let end = data[at..].iter().position(|b| {
+                matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']')
+            });
+            let end = end.map_or(data.len(), |len| at + len);
+            let kind = match (first, &data[at..end]) {
+                (b'0'..=b'9' | b'-', _) => Kind::Number,
+                (_, b"true" | b"false") => Kind::Bool,
+                (_, b"null") => Kind::Null,
+                _ => return Err(Fault::Kind),
+            };
+            found(kind, at, end, end)
+        }
+    }
+}
+
+/// The members of the object that data begins with. What follows the object is not looked at.
+#[derive(Debug)]
+pub(super) struct Members<'l> {
+    data: &'l [u8],
+    at: usize,
+    begun: bool,
+}
+
+impl<'l> Members<'l> {
+    pub(super) fn new(data: &'l [u8]) -> Self {
+        Members {
+            data,
+            at: 0,
+            begun: false,
+        }
+    }
+
+    /// Position of the next key's quote or of the closing brace.
+    #[inline]
+    fn next_key(&mut self) -> Result<usize, Fault> {
+        let data = self.data;
+        if self.begun {
+            let at = token(data, self.at).ok_or(Fault::Array)?;
+            return match data[at] {
+                b'}' => Ok(at),
+                b',' => token(data, at + 1).ok_or(Fault::Array),
+                _ => Err(Fault::Object),
+            };
+        }
+        self.begun = true;
+        let at = token(data, self.at).ok_or(Fault::Object)?;
+        if data[at] != b'{' {
+            return Err(Fault::Object);
+        }
+        token(data, at + 1).ok_or(Fault::Json)
+    }
+
+    /// The next member; `None` after the last.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<Member<'l>>, Fault> {
+        let data = self.data;
+        let at = self.next_key()?;
+        let from = match data[at] {
+            b'"' => at + 1,
+            b'}' => return Ok(None),
+            _ => return Err(Fault::Object),
+        };
+        let (end, key_escaped) = string_end(data, from).ok_or(Fault::Json)?;
+        let key = &data[from..end];
+        if key_escaped && !unescape::is_json(key) {
+            return Err(Fault::Escape);
+        }
+        let at = token(data, end + 1).ok_or(Fault::Json)?;
+        if data[at] != b':' {
+            return Err(Fault::Json);
+        }
+        let (value, end) = value(data, at + 1)?;
+        self.at = end;
+        Ok(Some(Member {
+            key,
+            key_escaped,
+            value,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys and values, and the fault behind them.
+    fn members(text: &str) -> String {
+        let mut members = Members::new(text.as_bytes());
+        let mut out = Vec::new();
+        loop {
+            match members.next() {
+                Ok(Some(m)) => {
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    out.push(format!("{}={}", text(m.key), text(m.value.text)));
+                }
+                Ok(None) => return out.join(" "),
+                Err(fault) => {
+                    out.push(format!("{fault:?}"));
+                    return out.join(" ");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn members_and_faults() {
+        for (text, expected) in [
+            (r#"{}"#, ""),
+            (r#" { } "#, ""),
+            (r#"{"a":1}"#, "a=1"),
+            (r#"{"a":1,}"#, "a=1"),
+            (r#"{"a":1} junk"#, "a=1"),
+            (r#"{ "a" : "x y" , "b":[1,{"c":"]"}],"d":{"e":"}"} }"#, "a=x y b=[1,{\"c\":\"]\"}] d={\"e\":\"}\"}"),
+            (r#"{"a":-1e3,"b":true,"c":null,"d":12abc}"#, "a=-1e3 b=true c=null d=12abc"),
+            (r#"{"a\"b":"c\\"}"#, "a\\\"b=c\\\\"),
+            ("", "Object"),
+            ("[1]", "Object"),
+            ("x", "Object"),
+            ("{", "Json"),
+            ("{x", "Object"),
+            (r#"{"a"#, "Json"),
+            (r#"{"a""#, "Json"),
+            (r#"{"a" 1}"#, "Json"),
+            (r#"{"a":"#, "Json"),
+            (r#"{"a":1"#, "a=1 Array"),
+            (r#"{"a":1,"#, "a=1 Array"),
+            (r#"{"a":1 "b":2}"#, "a=1 Object"),
+            (r#"{"a":1,2}"#, "a=1 Object"),
+            (r#"{"a":tru}"#, "Kind"),
+            (r#"{"a":undefined}"#, "Kind"),
+            (r#"{"a":x}"#, "Kind"),
+            (r#"{"a":"x}"#, "Text"),
+            (r#"{"a":[1}"#, "Array"),
+            (r#"{"a":{"b":1"#, "Object"),
+            (r#"{"\q":1}"#, "Escape"),
+        ] {
+            assert_eq!(members(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The bookkeeping of labels against a simple model, and hostile lines.
