@@ -126,7 +126,7 @@ pub(crate) enum LabelFilter {
         negated: bool,
         pattern: Vec<u8>,
     },
-    Number(String, &'static str, Number),
+    Number(String, &'static str, f64),
     Duration(String, &'static str, i64),
     Bytes(String, &'static str, u64),
     And(Box<LabelFilter>, Box<LabelFilter>),

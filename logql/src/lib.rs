@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod plan;
 mod print;
 mod regexes;
+mod replacement;
 pub mod value;
 mod words;
 
@@ -49,9 +50,17 @@ impl std::error::Error for ParseError {}
 /// paths) is not looked at; [`Query::plan`] does that.
 ///
 /// `Display` writes it in one line, as Loki does in messages.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Query {
     expr: ast::Expr,
+    /// What is left for regexes that are compiled later.
+    budget: regexes::Budget,
+}
+
+impl PartialEq for Query {
+    fn eq(&self, other: &Self) -> bool {
+        self.expr == other.expr
+    }
 }
 
 impl Query {
@@ -60,9 +69,9 @@ impl Query {
     /// # Errors
     /// [`ParseError`] with Loki's text.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, ParseError> {
-        let expr = parser::parse(text.as_ref())?;
-        parser::check(&expr)?;
-        Ok(Query { expr })
+        let (expr, mut budget) = parser::parse(text.as_ref())?;
+        parser::check(&expr, &mut budget)?;
+        Ok(Query { expr, budget })
     }
 
     /// The query in lines of some hundred bytes.
@@ -76,7 +85,7 @@ impl Query {
     /// # Errors
     /// [`ParseError`] with Loki's text: `parse error : stage '...' : ...`.
     pub fn plan(&self) -> Result<plan::Plan, ParseError> {
-        plan::plan(&self.expr)
+        plan::plan(&self.expr, self.budget.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use crate::regexes::{Anchors, Budget, check_utf8, translate};
+use crate::regexes::{Anchors, Budget, check_utf8};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +90,7 @@ impl Matcher {
                 if let Some(raw) = raw.as_ref().filter(|raw| !is_literal_choice(raw)) {
                     check_utf8(raw)?;
                 }
-                let translated = translate(&value, Anchors::Text)?;
+                let translated = budget.translate(&value, Anchors::Text)?;
                 Some(budget.compile(&format!("^{group}{translated})$"))?)
             }
         };

@@ -191,7 +191,7 @@ impl Display for LabelFilter {
                 write!(f, "{name}{op}ip({})", quote(pattern))
             }
             LabelFilter::Number(name, op, value) => {
-                write!(f, "{name}{}{}", equals(op), number(value, sample_value))
+                write!(f, "{name}{}{}", equals(op), sample_value(*value))
             }
             LabelFilter::Duration(name, op, ns) => {
                 write!(f, "{name}{}{}", equals(op), go_duration(*ns))

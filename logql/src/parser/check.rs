@@ -3,24 +3,25 @@
 use crate::ParseError;
 use crate::ast::{BinaryExpr, Expr, LogExpr, Number, RangeExpr, VectorExpr};
 use crate::error::{not_a_number, plain};
+use crate::regexes::{Budget, check_utf8};
 
 const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not have an \
                           empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
                           app=~\".+\" will";
 
 /// Refuses what cannot run.
-pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
+pub(crate) fn check(expr: &Expr, budget: &mut Budget) -> Result<(), ParseError> {
     match expr {
         Expr::Log(log) => log_expr(log),
         Expr::Range(range) => range_expr(range),
-        Expr::Vector(vector) => vector_expr(vector),
-        Expr::Binary(binary) => binary_expr(binary),
+        Expr::Vector(vector) => vector_expr(vector, budget),
+        Expr::Binary(binary) => binary_expr(binary, budget),
         Expr::LabelReplace(replace) => {
-            let text = String::from_utf8_lossy(&replace.regex);
-            let anchored = format!("^(?:{text})$");
-            crate::regexes::validate(&anchored)
+            let anchored = [b"^(?:", replace.regex.as_slice(), b")$"].concat();
+            check_utf8(&anchored)
+                .and_then(|regex| budget.validate(regex))
                 .map_err(|e| plain(format!("invalid regex in label_replace: {e}")))?;
-            check(&replace.inner)
+            check(&replace.inner, budget)
         }
         Expr::Literal(number) => literal(number),
         Expr::VectorOf(number) => match number {
@@ -85,7 +86,7 @@ fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
     log_expr(&range.range.log)
 }
 
-fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
+fn vector_expr(vector: &VectorExpr, budget: &mut Budget) -> Result<(), ParseError> {
     let op = vector.op;
     match (op, &vector.param) {
         ("topk" | "bottomk" | "approx_topk", None) => {
@@ -118,10 +119,10 @@ fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
             _ => {}
         }
     }
-    check(&vector.inner)
+    check(&vector.inner, budget)
 }
 
-fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
+fn binary_expr(binary: &BinaryExpr, budget: &mut Budget) -> Result<(), ParseError> {
     let op = binary.op;
     for (leg, expr) in [("left", &binary.left), ("right", &binary.right)] {
         if let Expr::Log(log) = expr {
@@ -149,6 +150,6 @@ fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
             }
         }
     }
-    check(&binary.left)?;
-    check(&binary.right)
+    check(&binary.left, budget)?;
+    check(&binary.right, budget)
 }

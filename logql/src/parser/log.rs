@@ -166,7 +166,7 @@ impl Parser<'_> {
             "logfmt" => self.logfmt(),
             "regexp" => {
                 let text = self.string(&["STRING"])?;
-                crate::regexes::check_captures(&text).map_err(plain)?;
+                self.regexes.check_captures(&text).map_err(plain)?;
                 Ok(Stage::Regexp(text))
             }
             "pattern" => {
@@ -334,7 +334,7 @@ impl Parser<'_> {
 /// A comparison with a number. What is none is reported at once, before any syntax error further right.
 fn filter_number(name: String, op: &'static str, value: Number) -> Result<LabelFilter, ParseError> {
     let value = value.map_err(|e| plain(not_a_number(&e)))?;
-    Ok(LabelFilter::Number(name, op, Ok(value)))
+    Ok(LabelFilter::Number(name, op, value))
 }
 
 fn or_filter(left: Option<LabelFilter>, right: LabelFilter) -> LabelFilter {

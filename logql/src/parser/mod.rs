@@ -74,14 +74,14 @@ fn precedence(op: &str) -> Option<(u8, bool)> {
     })
 }
 
-/// Parses a whole query, without the checks of [`check`].
-pub(crate) fn parse(query: &[u8]) -> Result<Expr, ParseError> {
+/// Parses a whole query, without the checks of [`check`]. Gives what is left for regexes, too.
+pub(crate) fn parse(query: &[u8]) -> Result<(Expr, Budget), ParseError> {
     let source = Source::new(query)?;
     let mut parser = Parser::new(&source);
     let (expr, _) = parser.expr(0, 0)?;
     let token = parser.next();
     match (&token.tok, parser.lexer.fault()) {
-        (Tok::End, None) => Ok(expr),
+        (Tok::End, None) => Ok((expr, parser.regexes)),
         _ => Err(parser.unexpected(&token, &[])),
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn parse_selector(query: &[u8]) -> Result<Vec<Matcher>, ParseError> {
     if query.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    match parse(query)? {
+    match parse(query)?.0 {
         Expr::Log(log) if log.stages.is_empty() => Ok(log.matchers),
         _ => Err(ParseError {
             message: "only label matchers are supported".to_owned(),

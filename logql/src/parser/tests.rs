@@ -4,7 +4,7 @@ use super::{check, parse};
 use crate::ast::{Expr, LabelFilter, Stage};
 
 fn error_of(query: &str) -> String {
-    match parse(query.as_bytes()).and_then(|expr| check(&expr)) {
+    match parse(query.as_bytes()).and_then(|(expr, mut budget)| check(&expr, &mut budget)) {
         Ok(()) => "ok".to_owned(),
         Err(error) => error.message,
     }
@@ -50,7 +50,7 @@ fn the_whole_grammar_is_accepted() {
 #[test]
 fn label_filters_bind_as_lokis() {
     let shape = |query: &str| {
-        let Ok(Expr::Log(log)) = parse(query.as_bytes()) else {
+        let Ok((Expr::Log(log), _)) = parse(query.as_bytes()) else {
             panic!("a log query is expected");
         };
         match log.stages.as_slice() {
@@ -212,8 +212,9 @@ proptest! {
 
     #[test]
     fn any_regex_is_compiled_or_refused(pattern in "[a-c.*+?|()\\[\\]{}^$\\\\dQEpLiPu<>,0-9:-]{0,24}") {
-        if let Ok(translated) = crate::regexes::translate(&pattern, crate::regexes::Anchors::Text) {
-            let compiled = crate::regexes::Budget::default().compile(&translated);
+        let mut budget = crate::regexes::Budget::default();
+        if let Ok(translated) = budget.translate(&pattern, crate::regexes::Anchors::Text) {
+            let compiled = budget.compile(&translated);
             let too_large = compiled.as_ref().err().is_some_and(|e| e.contains("too large"));
             prop_assert!(compiled.is_ok() || too_large, "{pattern} as {translated}: {compiled:?}");
         }

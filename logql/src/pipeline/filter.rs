@@ -110,9 +110,7 @@ impl Filter {
         }
         Ok(match filter {
             LabelFilter::Matcher(matcher) => text(matcher),
-            LabelFilter::Number(name, op, value) => {
-                Filter::Number(comparison(name, op, value.clone()?))
-            }
+            LabelFilter::Number(name, op, value) => Filter::Number(comparison(name, op, *value)),
             LabelFilter::Duration(name, op, value) => {
                 Filter::Duration(comparison(name, op, *value))
             }

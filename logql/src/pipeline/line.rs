@@ -9,7 +9,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
 use crate::pattern::PatternFilter;
-use crate::regexes::{Anchors, Budget, Decoding, check_utf8, parse, translate};
+use crate::regexes::{Anchors, Budget, Decoding, check_utf8, parse};
 use crate::words::{self, Choice, Word};
 
 /// A line filter on the raw line, for use over a whole column of lines before they are split.
@@ -194,7 +194,7 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
     let mut whole = None;
     for text in texts {
         let text = check_utf8(text)?;
-        let hir = parse(&translate(text, Anchors::Text)?)?;
+        let hir = parse(&budget.translate(text, Anchors::Text)?)?;
         match words::of_label(text) {
             None => {
                 branches.push(hir);
@@ -215,11 +215,13 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
             Ok(Test::Literal(Finder::new(text).into_owned()))
         }
         ([hir], Some(text)) => {
-            let line = budget.compile(&translate(text, Anchors::Text)?)?;
+            let translated = budget.translate(text, Anchors::Text)?;
+            let line = budget.compile(&translated)?;
             let column = if reaches_over_lines(hir) {
                 None
             } else {
-                Some(budget.compile(&translate(text, Anchors::Lines)?)?)
+                let lines = budget.translate(text, Anchors::Lines)?;
+                Some(budget.compile(&lines)?)
             };
             Ok(Test::Regex {
                 line: Decoding::new(line, hir),

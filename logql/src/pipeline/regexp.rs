@@ -4,7 +4,7 @@ use regex::bytes::CaptureLocations;
 
 use super::labels::Labels;
 use super::names::push_sanitised;
-use crate::regexes::{Budget, Decoding, translate_captures};
+use crate::regexes::{Budget, Decoding};
 
 /// A compiled stage.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(super) struct Regexp {
 impl Regexp {
     /// Compiles a regex that was checked when it was parsed.
     pub(super) fn new(text: &[u8], budget: &mut Budget) -> Result<Self, String> {
-        let (translated, names) = translate_captures(&String::from_utf8_lossy(text))?;
+        let (translated, names) = budget.translate_captures(&String::from_utf8_lossy(text))?;
         let sanitised = names.iter().map(|name| {
             let mut out = String::new();
             push_sanitised(&mut out, name.as_bytes(), true);

@@ -2,7 +2,8 @@ use super::{Choice, Word, of_label};
 
 /// Words as text: `=x` equals, `~x` holds, `i` before either where case does not matter, `+` is not empty.
 fn check(pattern: &str, expected: Option<&str>) {
-    crate::regexes::validate(pattern).expect(pattern);
+    let mut budget = crate::regexes::Budget::default();
+    budget.validate(pattern).expect(pattern);
     let found = of_label(pattern).map(|choice| match choice {
         Choice::Always => "*".to_owned(),
         Choice::Any(words) => {
