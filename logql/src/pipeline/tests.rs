@@ -19,8 +19,7 @@ fn pipeline(stages: &str) -> Pipeline {
 
 /// The pipeline of the only range aggregation of a metric query.
 fn metric(query: &str) -> Pipeline {
-    let expr = crate::parser::parse(query).expect(query);
-    let plan = crate::plan::plan(&expr).expect(query);
+    let plan = crate::parse(query).expect(query);
     match plan {
         Plan::Metric(plan) => plan.leaves()[0].pipeline.clone(),
         Plan::Log(_) => panic!("a metric query is expected"),
