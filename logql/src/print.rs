@@ -303,17 +303,30 @@ impl Display for VectorExpr {
 
 impl Display for BinaryExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "({} {} {})", self.left, Operator(self, ","), self.right)
+        write!(
+            f,
+            "({} {} {})",
+            self.left,
+            Operator(self, Form::Line),
+            self.right
+        )
     }
 }
 
-/// A binary operator with its modifiers, with something between their names. A matching without group modifier ends
-/// in a blank, and one that ignores nothing is not shown, its group modifier neither: so does Loki.
-struct Operator<'a>(&'a BinaryExpr, &'static str);
+/// Which of the two forms is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Line,
+    Split,
+}
+
+/// A binary operator with its modifiers. A matching without group modifier ends in a blank. One without names is not
+/// shown, its group modifier neither: in one line `ignoring ()` only, in many lines `on ()` too. So does Loki.
+struct Operator<'a>(&'a BinaryExpr, Form);
 
 impl Display for Operator<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Operator(binary, between) = self;
+        let Operator(binary, form) = self;
         f.write_str(binary.op)?;
         if binary.bool_result {
             f.write_str(" bool")?;
@@ -321,9 +334,14 @@ impl Display for Operator<'_> {
         let Some(matching) = &binary.matching else {
             return Ok(());
         };
-        if !matching.on && matching.names.is_empty() {
+        let shown = matching.on && *form == Form::Line;
+        if matching.names.is_empty() && !shown {
             return Ok(());
         }
+        let between = match form {
+            Form::Line => ",",
+            Form::Split => ", ",
+        };
         f.write_str(if matching.on { " on (" } else { " ignoring (" })?;
         join(f, &matching.names, between)?;
         f.write_char(')')?;

@@ -158,7 +158,7 @@ impl Parser<'_> {
             _ => return self.fail(&[]),
         };
         if word == "(" {
-            return Ok(Stage::Label(self.label_filter(&[], 0)?));
+            return Ok(Stage::Label(self.label_filter(&[])?));
         }
         let token = self.next();
         match word {
@@ -251,47 +251,49 @@ impl Parser<'_> {
         }
     }
 
-    /// Label filters joined by `and`, `or`, `,` or nothing. The comma and juxtaposition take everything to their
-    /// right first; `and` and `or` associate to the left, `and` more strongly.
-    pub(super) fn label_filter(
-        &mut self,
-        expecting: &[&str],
-        depth: u32,
-    ) -> Result<LabelFilter, ParseError> {
+    /// Label filters joined by `and`, `or`, `,` or nothing.
+    pub(super) fn label_filter(&mut self, expecting: &[&str]) -> Result<LabelFilter, ParseError> {
+        Ok(self.filters(expecting, 0)?.filter)
+    }
+
+    /// The comma and juxtaposition take everything to their right first; `and` and `or` associate to the left, `and`
+    /// more strongly.
+    fn filters(&mut self, expecting: &[&str], depth: u32) -> Result<Filters, ParseError> {
         if depth > MAX_DEPTH {
             return Err(too_deep());
         }
-        let mut alternatives: Option<LabelFilter> = None;
-        let mut current = self.single_filter(expecting, depth)?;
-        let mut count = depth;
+        let mut any: Option<Filters> = None;
+        let mut all: Option<Filters> = None;
+        let mut last = self.single_filter(expecting, depth)?;
         loop {
-            count += 1;
-            if count > MAX_DEPTH {
-                return Err(too_deep());
-            }
             if self.eat("and") {
-                let right = self.single_filter(&FILTER_START, depth)?;
-                current = LabelFilter::And(Box::new(current), Box::new(right));
+                all = Some(Filters::and(all, last)?);
+                last = self.single_filter(&FILTER_START, depth)?;
             } else if self.eat("or") {
-                let right = self.single_filter(&FILTER_START, depth)?;
-                alternatives = Some(or_filter(alternatives, current));
-                current = right;
-            } else if self.at(",") || self.at("(") || matches!(self.peek(), Tok::Ident(_)) {
-                self.eat(",");
-                let right = self.label_filter(&FILTER_START, depth + 1)?;
-                return Ok(join_rest(alternatives, current, right));
+                any = Some(Filters::or(any, Filters::and(all.take(), last)?)?);
+                last = self.single_filter(&FILTER_START, depth)?;
             } else {
-                return Ok(or_filter(alternatives, current));
+                if self.at(",") || self.at("(") || matches!(self.peek(), Tok::Ident(_)) {
+                    self.eat(",");
+                    let rest = self.filters(&FILTER_START, depth + 1)?;
+                    last = Filters::and(Some(last), rest)?;
+                }
+                return Filters::or(any, Filters::and(all, last)?);
             }
         }
     }
 
-    fn single_filter(&mut self, expecting: &[&str], depth: u32) -> Result<LabelFilter, ParseError> {
+    fn single_filter(&mut self, expecting: &[&str], depth: u32) -> Result<Filters, ParseError> {
         if self.eat("(") {
-            let inner = self.label_filter(&FILTER_START, depth + 1)?;
+            let inner = self.filters(&FILTER_START, depth + 1)?;
             self.expect(")", &[])?;
             return Ok(inner);
         }
+        let filter = self.comparison(expecting)?;
+        Ok(Filters { filter, height: 1 })
+    }
+
+    fn comparison(&mut self, expecting: &[&str]) -> Result<LabelFilter, ParseError> {
         let name = self.ident(expecting)?;
         let token = self.next();
         let Tok::Word(op @ ("=" | "==" | "!=" | ">" | ">=" | "<" | "<=" | "=~" | "!~")) = token.tok
@@ -302,10 +304,11 @@ impl Parser<'_> {
             let value = self.string(&["STRING"])?;
             return Ok(LabelFilter::Matcher(self.filter_matcher(name, op, value)?));
         }
-        self.comparison(name, op)
+        self.compared(name, op)
     }
 
-    fn comparison(&mut self, name: String, op: &'static str) -> Result<LabelFilter, ParseError> {
+    /// What follows a name and an operator that is none of regexes.
+    fn compared(&mut self, name: String, op: &'static str) -> Result<LabelFilter, ParseError> {
         let token = self.next();
         let equality = match_op(op);
         match (&token.tok, equality) {
@@ -337,25 +340,34 @@ fn filter_number(name: String, op: &'static str, value: Number) -> Result<LabelF
     Ok(LabelFilter::Number(name, op, value))
 }
 
-fn or_filter(left: Option<LabelFilter>, right: LabelFilter) -> LabelFilter {
-    match left {
-        None => right,
-        Some(left) => LabelFilter::Or(Box::new(left), Box::new(right)),
-    }
+/// A tree of label filters and its height, which is bounded: everything that walks the tree takes stack for it.
+struct Filters {
+    filter: LabelFilter,
+    height: u32,
 }
 
-/// `a and b , REST` is `(a and b) , REST`; `a or b , REST` is `a or (b , REST)`.
-fn join_rest(
-    alternatives: Option<LabelFilter>,
-    current: LabelFilter,
-    rest: LabelFilter,
-) -> LabelFilter {
-    let joined = match current {
-        // `x and y , z` groups as `x , (y , z)`; both mean the same, and both print alike in length.
-        LabelFilter::And(x, y) => {
-            LabelFilter::And(x, Box::new(LabelFilter::And(y, Box::new(rest))))
+impl Filters {
+    fn and(left: Option<Filters>, right: Filters) -> Result<Filters, ParseError> {
+        Self::join(left, right, LabelFilter::And)
+    }
+
+    fn or(left: Option<Filters>, right: Filters) -> Result<Filters, ParseError> {
+        Self::join(left, right, LabelFilter::Or)
+    }
+
+    fn join(
+        left: Option<Filters>,
+        right: Filters,
+        node: fn(Box<LabelFilter>, Box<LabelFilter>) -> LabelFilter,
+    ) -> Result<Filters, ParseError> {
+        let Some(left) = left else {
+            return Ok(right);
+        };
+        let height = left.height.max(right.height) + 1;
+        if height > MAX_DEPTH {
+            return Err(too_deep());
         }
-        single => LabelFilter::And(Box::new(single), Box::new(rest)),
-    };
-    or_filter(alternatives, joined)
+        let filter = node(Box::new(left.filter), Box::new(right.filter));
+        Ok(Filters { filter, height })
+    }
 }

@@ -518,7 +518,7 @@ impl<'q> Parser<'q> {
         };
         let mut filters = Vec::new();
         while self.eat("|") {
-            filters.push(self.label_filter(&["IDENTIFIER", "("], 0)?);
+            filters.push(self.label_filter(&["IDENTIFIER", "("])?);
         }
         Ok(Some(Unwrap {
             label,

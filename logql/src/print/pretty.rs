@@ -4,11 +4,11 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Chain, Group, Operator, Selector, number, vector_grouping, vector_param};
+use super::{Chain, Form, Group, Operator, Selector, number, vector_grouping, vector_param};
 use crate::ast::{
     BinaryExpr, Expr, Grouping, LabelReplace, LogExpr, LogRange, RangeExpr, Stage, VectorExpr,
 };
-use crate::format::{prometheus_duration, sample_value};
+use crate::format::{go_v, prometheus_duration};
 
 /// Bytes that fit a line.
 const LINE_BYTES: usize = 100;
@@ -102,7 +102,7 @@ impl Printer {
     fn split_range(&mut self, range: &RangeExpr, level: usize) {
         self.indented(level, format_args!("{}(\n", range.op));
         if let Some(param) = &range.param {
-            let param = number(&param.value, sample_value);
+            let param = number(&param.value, go_v);
             self.indented(level + 1, format_args!("{param},\n"));
         }
         self.log_range(&range.range, level + 1);
@@ -153,7 +153,7 @@ impl Printer {
 
     fn split_binary(&mut self, binary: &BinaryExpr, level: usize) {
         self.expr(&binary.left, level + 1);
-        self.line(level, Operator(binary, ", "));
+        self.line(level, Operator(binary, Form::Split));
         self.out.push('\n');
         self.expr(&binary.right, level + 1);
     }
