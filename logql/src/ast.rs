@@ -27,6 +27,7 @@ pub(crate) struct Param {
     pub(crate) value: Number,
 }
 
+/// `03` is `3`.
 impl PartialEq for Param {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -167,14 +168,28 @@ pub(crate) struct RangeExpr {
     pub(crate) grouping: Option<Grouping>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct VectorExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
-    /// The parameter as written.
-    pub(crate) param: Option<String>,
+    pub(crate) param: Option<Param>,
     pub(crate) inner: Expr,
     pub(crate) grouping: Option<Grouping>,
+}
+
+impl VectorExpr {
+    /// The grouping, if it says anything: `by ()` does not.
+    pub(crate) fn groups(&self) -> Option<&Grouping> {
+        let grouping = self.grouping.as_ref()?;
+        (grouping.without || !grouping.names.is_empty()).then_some(grouping)
+    }
+}
+
+impl PartialEq for VectorExpr {
+    fn eq(&self, other: &Self) -> bool {
+        (self.op, &self.param, self.groups(), &self.inner)
+            == (other.op, &other.param, other.groups(), &other.inner)
+    }
 }
 
 /// Which side of a binary operation may have several samples for one of the other side.
@@ -195,13 +210,32 @@ pub(crate) struct Matching {
     pub(crate) cardinality: Cardinality,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct BinaryExpr {
     pub(crate) op: &'static str,
     pub(crate) bool_result: bool,
     pub(crate) matching: Option<Matching>,
     pub(crate) left: Expr,
     pub(crate) right: Expr,
+}
+
+impl BinaryExpr {
+    /// The matching, if it says anything: `ignoring ()` does not.
+    fn matches(&self) -> Option<&Matching> {
+        self.matching.as_ref().filter(|matching| {
+            matching.on
+                || !matching.names.is_empty()
+                || matching.cardinality != Cardinality::OneToOne
+        })
+    }
+}
+
+impl PartialEq for BinaryExpr {
+    fn eq(&self, other: &Self) -> bool {
+        (self.op, self.bool_result, self.matches())
+            == (other.op, other.bool_result, other.matches())
+            && (&self.left, &self.right) == (&other.left, &other.right)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

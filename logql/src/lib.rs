@@ -80,6 +80,19 @@ impl Query {
         print::pretty(&self.expr)
     }
 
+    /// Whether the one-line form reads back as this query. Loki's form loses some things, so ours does: sizes are
+    /// rounded, names that are no plain identifiers are quoted, `ignoring ()` is left out.
+    #[must_use]
+    pub fn line_reads_back(&self) -> bool {
+        print::line_reads_back(&self.expr)
+    }
+
+    /// Whether [`Query::pretty`] reads back as this query. A long one loses more: parentheses, `or` of line filters.
+    #[must_use]
+    pub fn pretty_reads_back(&self) -> bool {
+        print::pretty_reads_back(&self.expr)
+    }
+
     /// Makes it ready to run.
     ///
     /// # Errors

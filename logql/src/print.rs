@@ -3,6 +3,7 @@
 //! The one-line form is what `Display` writes; messages quote stages in it. The form of many lines, [`pretty`], breaks up
 //! whatever is longer than a line in the first one.
 
+mod lossless;
 mod pretty;
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -16,6 +17,7 @@ use crate::format::{
 use crate::matcher::{MatchOp, Matcher};
 use crate::words;
 
+pub(crate) use lossless::{line_reads_back, pretty_reads_back};
 pub(crate) use pretty::pretty;
 
 /// One line filter with a chain of operands.
@@ -179,7 +181,6 @@ impl Display for Named {
 
 impl Display for LabelFilter {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let equals = |op: &'static str| if op == "=" { "==" } else { op };
         match self {
             LabelFilter::Matcher(matcher) => write_filter_matcher(f, matcher),
             LabelFilter::Ip {
@@ -191,13 +192,13 @@ impl Display for LabelFilter {
                 write!(f, "{name}{op}ip({})", quote(pattern))
             }
             LabelFilter::Number(name, op, value) => {
-                write!(f, "{name}{}{}", equals(op), sample_value(*value))
+                write!(f, "{name}{}{}", op, sample_value(*value))
             }
             LabelFilter::Duration(name, op, ns) => {
-                write!(f, "{name}{}{}", equals(op), go_duration(*ns))
+                write!(f, "{name}{}{}", op, go_duration(*ns))
             }
             LabelFilter::Bytes(name, op, bytes) => {
-                write!(f, "{name}{}{}", equals(op), human_bytes(*bytes))
+                write!(f, "{name}{}{}", op, human_bytes(*bytes))
             }
             LabelFilter::And(left, right) => write!(f, "( {left} , {right} )"),
             LabelFilter::Or(left, right) => write!(f, "( {left} or {right} )"),
@@ -272,15 +273,9 @@ impl Display for Group<'_> {
     }
 }
 
-/// The grouping of a vector aggregation, if it says anything.
-fn vector_grouping(vector: &VectorExpr) -> Option<&Grouping> {
-    let grouping = vector.grouping.as_ref()?;
-    (grouping.without || !grouping.names.is_empty()).then_some(grouping)
-}
-
 /// The parameter of a vector aggregation as the number that it is.
 fn vector_param(vector: &VectorExpr) -> Option<String> {
-    let text = vector.param.as_ref()?;
+    let text = &vector.param.as_ref()?.text;
     Some(match text.parse::<i64>() {
         Ok(value) => value.to_string(),
         Err(_) => text.clone(),
@@ -290,7 +285,7 @@ fn vector_param(vector: &VectorExpr) -> Option<String> {
 impl Display for VectorExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(self.op)?;
-        if let Some(grouping) = vector_grouping(self) {
+        if let Some(grouping) = self.groups() {
             write!(f, " {}", Group(grouping, ","))?;
         }
         f.write_char('(')?;

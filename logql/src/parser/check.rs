@@ -88,7 +88,7 @@ fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
 
 fn vector_expr(vector: &VectorExpr, budget: &mut Budget) -> Result<(), ParseError> {
     let op = vector.op;
-    match (op, &vector.param) {
+    match (op, vector.param.as_ref().map(|p| p.text.as_str())) {
         ("topk" | "bottomk" | "approx_topk", None) => {
             return Err(plain(format!("parameter required for operation {op}")));
         }

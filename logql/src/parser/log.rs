@@ -311,6 +311,8 @@ impl Parser<'_> {
     fn compared(&mut self, name: String, op: &'static str) -> Result<LabelFilter, ParseError> {
         let token = self.next();
         let equality = match_op(op);
+        // For what is no text both are the same.
+        let op = if op == "=" { "==" } else { op };
         match (&token.tok, equality) {
             (Tok::Str(value), Some(op)) => {
                 let matcher = self.filter_matcher(name, op, value.clone())?;

@@ -321,7 +321,8 @@ impl<'q> Parser<'q> {
             if matches!(self.nth(1), Tok::Word(",")) {
                 self.next();
                 self.next();
-                param = Some(text);
+                let value = parse_float(&text);
+                param = Some(Param { text, value });
             }
         }
         let (inner, height) = self.metric(depth)?;

@@ -181,7 +181,7 @@ impl Lowering {
 
 fn aggregate_op(vector: &VectorExpr) -> Result<AggregateOp, ParseError> {
     let k = || {
-        let param = vector.param.as_deref().unwrap_or("0");
+        let param = vector.param.as_ref().map_or("0", |p| p.text.as_str());
         usize::try_from(param.parse::<u64>().unwrap_or(0)).unwrap_or(usize::MAX)
     };
     Ok(match vector.op {

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Chain, Form, Group, Operator, Selector, number, vector_grouping, vector_param};
+use super::{Chain, Form, Group, Operator, Selector, number, vector_param};
 use crate::ast::{
     BinaryExpr, Expr, Grouping, LabelReplace, LogExpr, LogRange, RangeExpr, Stage, VectorExpr,
 };
@@ -85,14 +85,11 @@ impl Printer {
 
     /// Line filters that follow each other: as many in the first line as fit, then one a line without its `or` part.
     fn line_filters(&mut self, filters: &[Stage], level: usize) {
-        let fitting = (1..=filters.len())
-            .take_while(|n| fits(Run(&filters[..*n])))
-            .last()
-            .unwrap_or(0);
-        if fitting > 0 {
-            self.line(level, Run(&filters[..fitting]));
+        let (first, others) = filters.split_at(fitting(filters));
+        if !first.is_empty() {
+            self.line(level, Run(first));
         }
-        for filter in &filters[fitting..] {
+        for filter in others {
             if let Stage::Line(op, operands) = filter {
                 self.line(level, Chain(*op, &operands[..1]));
             }
@@ -140,7 +137,7 @@ impl Printer {
 
     fn split_vector(&mut self, vector: &VectorExpr, level: usize) {
         self.indented(level, vector.op);
-        if let Some(grouping) = vector_grouping(vector) {
+        if let Some(grouping) = vector.groups() {
             self.grouping(grouping);
         }
         self.push("(\n");
@@ -169,7 +166,14 @@ impl Printer {
     }
 }
 
-fn is_line_filter(stage: &Stage) -> bool {
+/// How many line filters of a run fit its first line.
+pub(super) fn fitting(filters: &[Stage]) -> usize {
+    let counts = 1..=filters.len();
+    let fitting = counts.take_while(|n| fits(Run(&filters[..*n])));
+    fitting.last().unwrap_or(0)
+}
+
+pub(super) fn is_line_filter(stage: &Stage) -> bool {
     matches!(stage, Stage::Line(..))
 }
 
@@ -183,7 +187,7 @@ impl Display for Run<'_> {
 }
 
 /// Whether something fits a line; nothing is written beyond its end to find that out.
-fn fits(node: impl Display) -> bool {
+pub(super) fn fits(node: impl Display) -> bool {
     let mut room = Room(LINE_BYTES);
     write!(room, "{node}").is_ok()
 }
