@@ -1,7 +1,7 @@
 //! Runs `targets::parse` of the logql crate's tests over inputs that a fuzzer makes up.
 #![no_main]
 
-#[path = "../../logql/tests/targets.rs"]
+#[path = "../../logql/tests/targets/mod.rs"]
 #[expect(dead_code, reason = "each target uses one function of the module")]
 mod targets;
 

@@ -5,6 +5,9 @@
 
 mod lossless;
 mod pretty;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{Display, Formatter, Result, Write};
 
 use crate::ast::{
@@ -206,14 +209,24 @@ impl Display for LabelFilter {
     }
 }
 
-/// Loki shows a regex that it could not make literal tests of between backquotes, unless it is negated.
+/// A regex that is no choice of words.
+fn is_plain_regex(matcher: &Matcher) -> bool {
+    matcher.op() == MatchOp::Regex && words::of_label(matcher.value()).is_none()
+}
+
+/// Loki shows a regex that it could not make literal tests of between backquotes, unless it is negated, and does not
+/// quote its name.
 fn write_filter_matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> Result {
-    let text = matcher.value();
-    if matcher.op() != MatchOp::Regex || text.contains('`') || words::of_label(text).is_some() {
+    if !is_plain_regex(matcher) {
         return matcher.fmt(f);
     }
-    let name = label_name(matcher.name());
-    write!(f, "{name}{}`{text}`", matcher.op().text())
+    let text = matcher.value();
+    write!(f, "{}=~", matcher.name())?;
+    if text.contains('`') {
+        f.write_str(&quote(text.as_bytes()))
+    } else {
+        write!(f, "`{text}`")
+    }
 }
 
 impl Display for LogRange {

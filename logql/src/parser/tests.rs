@@ -66,6 +66,10 @@ fn label_filters_bind_as_lokis() {
         ("x=1 y=2 or z=3", "(x,(yorz))"),
         ("(x=1 or y=2), z=3", "((xory),z)"),
         ("x=1 and y=2 , z=3", "(x,(y,z))"),
+        ("w=0 and x=1 and y=2 , z=3", "((w,x),(y,z))"),
+        ("(x=1 and y=2) , z=3", "((x,y),z)"),
+        ("(x=1, y=2) z=3 or w=0", "((x,y),(zorw))"),
+        ("w=0 or x=1 and y=2 , z=3", "(wor(x,(y,z)))"),
     ] {
         assert_eq!(
             shape(&format!("{{a=\"b\"}} | {filter}")),
@@ -103,6 +107,44 @@ fn p9_hostile_queries_are_refused() {
     let long = format!("{{a=\"{}\"}}", "x".repeat(200_000));
     refuse(&long, ": input size too long (200006 > 131072)");
     refuse("{a=\"b\"}\0", "at line 1, col 7: invalid character NUL");
+}
+
+/// Label filters that nest both ways: each level a chain, its first member the next level.
+fn leaning(levels: usize, chain: usize) -> String {
+    let mut filter = "x=1".to_owned();
+    for _ in 0..levels {
+        filter = format!("({filter}{})", " and x=1".repeat(chain));
+    }
+    format!("{{a=\"b\"}} | {filter}")
+}
+
+#[test]
+fn p9_the_deepest_queries_fit_a_small_stack() {
+    assert!(error_of(&leaning(50, 50)).contains("nests too deeply"));
+    let deepest = [
+        format!("{}vector(1){}", "(".repeat(99), ")".repeat(99)),
+        format!("{}vector(1){}", "sum(".repeat(98), ")".repeat(98)),
+        format!("vector(1){}", "^vector(1)".repeat(98)),
+        format!("vector(1){}", "+vector(1)".repeat(98)),
+        format!("{{a=\"b\"}} | {}x=1{}", "(".repeat(99), ")".repeat(99)),
+        format!("{{a=\"b\"}} | x=1{}", ", x=1".repeat(98)),
+        leaning(9, 10),
+        format!("{{a=\"b\"}}{}", " | x=1".repeat(20_000)),
+        format!("{{a=\"b\"}}{}", " |= ``".repeat(20_000)),
+        format!("{{a=\"b\"}} |= ``{}", " or ``".repeat(20_000)),
+        format!("{{a=\"b\"}} | drop x{}", ",x".repeat(60_000)),
+    ];
+    let run = move || {
+        for query in deepest {
+            let query = crate::Query::parse(&query).expect("an accepted query");
+            let _ = query.plan();
+            assert!(!query.pretty().is_empty());
+            assert!(query.clone() == query);
+        }
+    };
+    // Half of what threads have.
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
+    thread.expect("a thread").join().expect("no overflow");
 }
 
 /// Pieces of queries, in which only the order may be wrong.

@@ -11,7 +11,7 @@ use crate::Pairs;
 use crate::plan::Plan;
 
 fn pipeline(stages: &str) -> Pipeline {
-    match crate::parse(&format!("{{a=\"b\"}} {stages}")).expect(stages) {
+    match crate::parse(format!("{{a=\"b\"}} {stages}")).expect(stages) {
         Plan::Log(leaf) => leaf.pipeline,
         Plan::Metric(_) => panic!("a log query is expected"),
     }

@@ -1,5 +1,6 @@
 //! Whether what is printed reads back as the same query. Loki's forms lose some things, and so do ours; here is the list.
 
+use super::is_plain_regex;
 use super::pretty::{fits, fitting, is_line_filter};
 use crate::ast::{
     BinaryExpr, Cardinality, Expr, FormatValue, Grouping, LabelFilter, LogExpr, LogRange, Named,
@@ -8,7 +9,7 @@ use crate::ast::{
 use crate::format::{
     go_duration, human_bytes, label_name, parse_bytes, parse_float, parse_go_duration,
 };
-use crate::matcher::{MatchOp, Matcher};
+use crate::matcher::Matcher;
 
 /// Whether the one-line form says all.
 pub(crate) fn line_reads_back(expr: &Expr) -> bool {
@@ -86,9 +87,8 @@ fn stage(stage: &Stage) -> bool {
 fn label_filter(filter: &LabelFilter) -> bool {
     match filter {
         // A regex between backquotes can hold no NUL.
-        LabelFilter::Matcher(m) => {
-            matcher(m) && (m.op() != MatchOp::Regex || !m.value().contains('\0'))
-        }
+        LabelFilter::Matcher(m) if is_plain_regex(m) => name(m.name()) && !m.value().contains('\0'),
+        LabelFilter::Matcher(m) => matcher(m),
         LabelFilter::Ip { name: n, .. } => name(n),
         LabelFilter::Number(n, _, value) => name(n) && number(*value),
         LabelFilter::Duration(n, _, ns) => name(n) && duration(*ns),

@@ -19,7 +19,7 @@ fn is_limit(error: &ParseError) -> bool {
 }
 
 /// Any bytes are a query or an error with a position inside them.
-pub fn parse(input: &[u8]) {
+pub(crate) fn parse(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     match Query::parse(input) {
         Ok(query) => {
@@ -48,7 +48,7 @@ fn check_position(message: &str, text: &str) {
 }
 
 /// What is printed reads back as the same query, as far as Loki's form says all of it.
-pub fn print_roundtrip(input: &[u8]) {
+pub(crate) fn print_roundtrip(input: &[u8]) {
     let Ok(query) = Query::parse(input) else {
         return;
     };
@@ -74,7 +74,7 @@ fn check_reads_back(query: &Query, text: &str) {
 }
 
 /// The first line is a query, the others are lines of one stream. Answers are made by every way there is.
-pub fn evaluate(input: &[u8]) {
+pub(crate) fn evaluate(input: &[u8]) {
     let mut parts = input.split(|b| *b == b'\n');
     let query = parts.next().unwrap_or_default();
     let lines: Vec<&[u8]> = parts.take(64).collect();
