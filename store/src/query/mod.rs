@@ -102,6 +102,15 @@ pub(crate) struct Limits {
     pub(crate) series: usize,
 }
 
+impl Limits {
+    fn of_metrics(self) -> logql::eval::Limits {
+        logql::eval::Limits {
+            series: self.series,
+            memory: self.memory,
+        }
+    }
+}
+
 /// Runs a query. See [`Store::query`](crate::api::Store::query).
 pub(crate) fn run(
     view: &dyn View,
@@ -145,9 +154,11 @@ pub(crate) fn run(
                 end: *end,
                 step: (*step).max(1),
             };
-            metric_range(plan, steps, &scan)?
+            metric_range(plan, steps, limits.of_metrics(), &scan)?
         }
-        (Plan::Metric(plan), Request::Instant { time }) => metric_instant(plan, *time, &scan)?,
+        (Plan::Metric(plan), Request::Instant { time }) => {
+            metric_instant(plan, *time, limits.of_metrics(), &scan)?
+        }
     };
     let mut stats = scan.budget.into_inner().stats;
     stats.entries_returned = match &value {
@@ -179,8 +190,9 @@ impl Leaf for Scan<'_> {
         logs::logs(self.view, leaf, (start, end), (limit, direction), budget)
     }
 
-    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+    fn range(&self, leaf: &RangeLeaf, steps: Steps, held: usize) -> Result<Matrix, EvalError> {
         let budget = &mut *self.budget.borrow_mut();
+        budget.held = held;
         range::range(self.view, leaf, steps, self.limits.series, budget)
     }
 }

@@ -480,7 +480,7 @@ impl Leaf for Model<'_> {
         Ok(logs)
     }
 
-    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+    fn range(&self, leaf: &RangeLeaf, steps: Steps, _: usize) -> Result<Matrix, EvalError> {
         let mut sum = Accumulator::new(leaf, steps, 10_000, 64 << 20);
         let mut pipeline = leaf.pipeline.run();
         let (after, last) = leaf.span(steps);
@@ -490,13 +490,13 @@ impl Leaf for Model<'_> {
                 && e.ts <= last
                 && let Some(o) = pipeline.process(e)
             {
-                match sum.series(&o) {
-                    Ok(series) => sum.add(series, e.ts, o.line.len()),
-                    Err(e) => result = Err(e),
-                }
+                let added = sum
+                    .series(&o)
+                    .and_then(|series| sum.add_outcome(series, e.ts, &o));
+                result = std::mem::replace(&mut result, Ok(())).and(added);
             }
         });
-        result.map(|()| sum.finish())
+        result.and_then(|()| sum.finish())
     }
 }
 
@@ -539,10 +539,10 @@ fn model(entries: &[Entry], query: &str, request: &Request) -> Value {
                 end: *end,
                 step: *step,
             };
-            metric_range(plan, steps, &model).unwrap()
+            metric_range(plan, steps, LIMITS.of_metrics(), &model).unwrap()
         }
         (Plan::Metric(plan), Request::Instant { time }) => {
-            metric_instant(plan, *time, &model).unwrap()
+            metric_instant(plan, *time, LIMITS.of_metrics(), &model).unwrap()
         }
         (Plan::Log(_), Request::Instant { .. }) => unreachable!(),
     }
