@@ -36,7 +36,8 @@ pub use line::LineFilter;
 
 use crate::Pairs;
 use crate::ast;
-use labels::{DETAILS, ERROR, Labels, Message, Slot, State};
+use labels::{DETAILS, Labels, Message, Slot, State};
+pub(crate) use labels::{ERROR, PRESERVE};
 use stage::{Lines, Scratch, Stage};
 use wanted::{Hints, Output};
 

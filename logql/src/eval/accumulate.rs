@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::{EvalError, keeps};
-use crate::pipeline::Outcome;
+use crate::format::label_set;
+use crate::pipeline::{ERROR, Outcome, PRESERVE};
 use crate::plan::{Needs, RangeLeaf, RangeOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
@@ -33,11 +34,15 @@ pub struct Accumulator<'p> {
     index: HashMap<Box<[u8]>, u32, Xxh3DefaultBuilder>,
     series: Vec<Sums>,
     key: Vec<u8>,
+    /// A series of entries that failed, one of which is in a window.
+    failed: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Sums {
     labels: SeriesLabels,
+    /// Its entries fail the query, if any window holds one.
+    failed: bool,
     /// Differences of the number of entries, one more than there are steps.
     entries: Box<[i64]>,
     /// Differences of the sum of line lengths; empty unless needed.
@@ -126,6 +131,7 @@ impl<'p> Accumulator<'p> {
             index: HashMap::default(),
             series: Vec::new(),
             key: Vec::new(),
+            failed: None,
         }
     }
 
@@ -135,11 +141,17 @@ impl<'p> Accumulator<'p> {
     /// # Errors
     /// [`EvalError::Bad`] over `max_series`, [`EvalError::Limit`] over the budget, and pipeline errors.
     pub fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
-        let grouping = self.leaf.grouping.as_ref();
+        self.check()?;
+        let preserved = outcome.failed && outcome.labels.get(PRESERVE) == Some("true");
+        let lost = outcome.failed && !preserved;
+        // What failed is reported with all its labels.
+        let grouping = self.leaf.grouping.as_ref().filter(|_| !lost);
         let kept = || {
             let all = outcome.labels.iter().map(|(name, value, _)| (name, value));
             all.filter(|(name, value)| {
-                !value.is_empty() && grouping.is_none_or(|grouping| keeps(grouping, name))
+                grouping.is_none_or(|grouping| {
+                    keeps(grouping, name) && !(grouping.without && value.is_empty())
+                })
             })
         };
         self.key.clear();
@@ -150,14 +162,29 @@ impl<'p> Accumulator<'p> {
         if let Some(id) = self.index.get(self.key.as_slice()) {
             return Ok(SeriesId(*id));
         }
-        let labels = kept()
+        let labels: SeriesLabels = kept()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
+        // A parser may have set a label of that name, which counts as a failure too.
+        let failed = !preserved && labels.iter().any(|(name, _)| name == ERROR);
         let key = self.key.as_slice().into();
-        self.insert(key, labels)
+        self.insert(key, labels, failed)
     }
 
-    fn insert(&mut self, key: Box<[u8]>, labels: SeriesLabels) -> Result<SeriesId, EvalError> {
+    /// Fails if an entry of a failed series is in a window.
+    fn check(&self) -> Result<(), EvalError> {
+        match self.failed {
+            Some(i) => Err(pipeline_error(&self.series[i as usize].labels)),
+            None => Ok(()),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        key: Box<[u8]>,
+        labels: SeriesLabels,
+        failed: bool,
+    ) -> Result<SeriesId, EvalError> {
         if self.leaf.limited && self.series.len() >= self.max_series {
             return Err(EvalError::Bad(too_many_series(self.max_series)));
         }
@@ -181,6 +208,7 @@ impl<'p> Accumulator<'p> {
         let zeros = || vec![0; self.windows.count + 1].into_boxed_slice();
         self.series.push(Sums {
             labels,
+            failed,
             entries: zeros(),
             bytes: if self.counts_bytes {
                 zeros()
@@ -220,6 +248,9 @@ impl<'p> Accumulator<'p> {
             return;
         }
         let sums = &mut self.series[series.0 as usize];
+        if sums.failed {
+            self.failed = Some(series.0);
+        }
         sums.entries[from] = sums.entries[from].wrapping_add(entries);
         sums.entries[to] = sums.entries[to].wrapping_sub(entries);
         if self.counts_bytes {
@@ -237,6 +268,7 @@ impl<'p> Accumulator<'p> {
             self.windows.count, other.windows.count,
             "accumulators of one leaf have the same steps"
         );
+        other.check()?;
         let mut series: Vec<Option<Sums>> = other.series.into_iter().map(Some).collect();
         for (key, id) in other.index {
             let Some(sums) = series[id as usize].take() else {
@@ -244,7 +276,7 @@ impl<'p> Accumulator<'p> {
             };
             let own = match self.index.get(&key) {
                 Some(own) => *own,
-                None => self.insert(key, sums.labels)?.0,
+                None => self.insert(key, sums.labels, sums.failed)?.0,
             };
             let own = &mut self.series[own as usize];
             add_all(&mut own.entries, &sums.entries);
@@ -254,8 +286,11 @@ impl<'p> Accumulator<'p> {
     }
 
     /// The result, in label order.
-    #[must_use]
-    pub fn finish(self) -> Matrix {
+    ///
+    /// # Errors
+    /// [`EvalError::Bad`] if the pipeline failed on an entry that a window holds.
+    pub fn finish(self) -> Result<Matrix, EvalError> {
+        self.check()?;
         let Accumulator {
             leaf,
             windows,
@@ -271,9 +306,9 @@ impl<'p> Accumulator<'p> {
                 points,
             })
         });
-        Matrix {
+        Ok(Matrix {
             series: finished.collect(),
-        }
+        })
     }
 
     /// Bytes in use, for the query's budget.
@@ -313,6 +348,19 @@ fn points(sums: &Sums, steps: &Steps, op: RangeOp, seconds: f64) -> Vec<(i64, f6
     }
     points.shrink_to_fit();
     points
+}
+
+/// Loki's text when the pipeline failed on an entry.
+fn pipeline_error(labels: &SeriesLabels) -> EvalError {
+    let error = labels.iter().find(|(name, _)| name == ERROR);
+    let error = error.map_or("", |(_, value)| value.as_str());
+    let series = label_set(labels.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+    EvalError::Bad(format!(
+        "pipeline error: '{error}' for series: '{series}'.\nUse a label filter to intentionally skip this error. (e.g \
+         | __error__!=\"{error}\").\nTo skip all potential errors you can match empty errors.(e.g \
+         __error__=\"\")\nThe label filter can also be specified after unwrap. (e.g | unwrap latency | \
+         __error__=\"\" )\n"
+    ))
 }
 
 /// Loki's text when a query's answer has too many series.

@@ -13,11 +13,11 @@ use super::wanted::{Hints, Wanted};
 use crate::Pairs;
 
 /// The label that string filters, `drop` and templates find the error slot under.
-pub(super) const ERROR: &str = "__error__";
+pub(crate) const ERROR: &str = "__error__";
 /// The label of the error slot's details.
 pub(super) const DETAILS: &str = "__error_details__";
 /// Set on an entry whose error a metric query asks for; such an entry does not fail the query.
-pub(super) const PRESERVE: &str = "__preserve_error__";
+pub(crate) const PRESERVE: &str = "__preserve_error__";
 
 /// Labels that parsers may set on one entry. Beyond, look-ups by name would take longer than reading the line.
 const MAX_PARSED: usize = 1_024;

@@ -68,7 +68,7 @@ pub(super) fn range(
     }
     scan.head(view, head, &streams, budget)?;
     budget.stats.compressed_bytes += scan.buffers.compressed;
-    Ok(scan.sum.finish())
+    scan.sum.finish()
 }
 
 struct RangeScan<'p> {

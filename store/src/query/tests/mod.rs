@@ -496,7 +496,7 @@ impl Leaf for Model<'_> {
                 }
             }
         });
-        result.map(|()| sum.finish())
+        result.and_then(|()| sum.finish())
     }
 }
 
