@@ -2,6 +2,8 @@
 //! input, a millisecond apart, to the query's first aggregation, and prints the nanoseconds a line of the pipeline alone,
 //! and with the aggregation.
 
+#![expect(clippy::print_stdout, reason = "a measuring tool")]
+
 use std::hint::black_box;
 use std::io::Read as _;
 use std::time::Instant;
