@@ -19,7 +19,7 @@ use super::partial::{First, Last, Max, Mean, Min, Sum, Variance};
 use super::samples::{Counters, Quantiles};
 use super::windows::{Buckets, Windows};
 use crate::matcher::MatchOp;
-use crate::pipeline::{ERROR, Outcome, PRESERVE};
+use crate::pipeline::{Category, ERROR, Outcome, PRESERVE};
 use crate::plan::{RangeLeaf, RangeOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
@@ -123,7 +123,46 @@ pub struct Accumulator<'p> {
     states: Vec<State>,
     /// How many series have entries in windows.
     reached: usize,
+    last_stream: LastStream,
     kind: Kind,
+}
+
+/// The last series of an entry whose labels were all those of its stream.
+#[derive(Debug, Default)]
+struct LastStream {
+    last: Option<(u32, SeriesId)>,
+    /// Where the values of its labels lie.
+    places: Vec<(usize, usize)>,
+}
+
+/// Where a text lies.
+fn place(text: &str) -> (usize, usize) {
+    (text.as_ptr().addr(), text.len())
+}
+
+impl LastStream {
+    #[inline]
+    fn find(&self, stream: u32, outcome: &Outcome<'_>) -> Option<SeriesId> {
+        let (last, series) = self.last?;
+        if last != stream || self.places.len() != outcome.labels.len() {
+            return None;
+        }
+        let mut places = outcome.labels.iter().zip(&self.places);
+        let same = places.all(|((_, value, category), known)| {
+            category == Category::Stream && place(value) == *known
+        });
+        same.then_some(series)
+    }
+
+    fn set(&mut self, stream: u32, outcome: &Outcome<'_>, series: SeriesId) {
+        let mut labels = outcome.labels.iter();
+        if labels.all(|(.., category)| category == Category::Stream) {
+            self.places.clear();
+            let values = outcome.labels.iter().map(|(_, value, _)| place(value));
+            self.places.extend(values);
+            self.last = Some((stream, series));
+        }
+    }
 }
 
 impl<'p> Accumulator<'p> {
@@ -146,6 +185,7 @@ impl<'p> Accumulator<'p> {
             keys: Keys::new(),
             states: Vec::new(),
             reached: 0,
+            last_stream: LastStream::default(),
         }
     }
 
@@ -200,6 +240,28 @@ impl<'p> Accumulator<'p> {
             });
         }
         Ok(SeriesId(series))
+    }
+
+    /// As [`Accumulator::series`], for an entry of a stream whose labels lie in the same place whenever this number is
+    /// given: if it is grouped by labels of the stream, that tells the series.
+    ///
+    /// # Errors
+    /// As [`Accumulator::series`].
+    #[inline]
+    pub fn series_of_stream(
+        &mut self,
+        stream: u32,
+        outcome: &Outcome<'_>,
+    ) -> Result<SeriesId, EvalError> {
+        if self.names.is_empty() || outcome.failed {
+            return self.series(outcome);
+        }
+        if let Some(series) = self.last_stream.find(stream, outcome) {
+            return Ok(series);
+        }
+        let series = self.series(outcome)?;
+        self.last_stream.set(stream, outcome, series);
+        Ok(series)
     }
 
     fn insert(&mut self, state: State) {

@@ -518,3 +518,191 @@ fn empty_labels_stay_but_for_a_sum_without() {
         check(query, (10, 10, 1), &[entry], &[expected]);
     }
 }
+
+#[test]
+fn failures_of_parsers_are_counted_where_they_are_asked_for() {
+    let run = |query: &str, ts: i64| {
+        let leaf = leaf(query);
+        let steps = Steps {
+            start: 10 * S,
+            end: 30 * S,
+            step: 10 * S,
+        };
+        let mut accumulator = Accumulator::new(&leaf, steps, 10, HUGE);
+        let mut run = leaf.pipeline.run();
+        let view = EntryView {
+            ts,
+            line: b"=x",
+            stream: &[("a", "b")],
+            metadata: &[],
+        };
+        let outcome = run.process(&view).expect("passes");
+        let series = accumulator.series(&outcome).expect("within limits");
+        match accumulator.add_outcome(series, ts, &outcome) {
+            Ok(()) => text(&result(accumulator)).join("; "),
+            Err(error) => error.to_string(),
+        }
+    };
+    let failing = "count_over_time({a=\"b\"} | logfmt --strict [2s])";
+    let head = "pipeline error: 'LogfmtParserErr' for series: '{__error__=\"LogfmtParserErr\", \
+                __error_details__=\"logfmt syntax error at pos 1 : unexpected '='\", a=\"b\"}'.\n";
+    let error = run(failing, 9 * S);
+    assert!(error.starts_with(head), "{error}");
+    // Between two windows nobody sees it.
+    assert_eq!(run(failing, 5 * S), "");
+    let grouped = "sum by (__error__) (count_over_time({a=\"b\"} | logfmt --strict [9s]))";
+    assert_eq!(
+        run(grouped, 5 * S),
+        "{__error__=\"LogfmtParserErr\"} [(10000000000, 1.0)]"
+    );
+    let other = "sum by (x) (count_over_time({a=\"b\"} | logfmt --strict [9s]))";
+    assert!(run(other, 5 * S).starts_with(head));
+}
+
+/// The metric half of the table of what is most easily got wrong.
+#[test]
+fn surprises_of_the_contract() {
+    let json: [&str; 2] = ["{\"a\":1}", "bad"];
+    let counter: [&str; 5] = ["v=1", "v=2", "v=4", "v=1", "v=3"];
+    let sum = |op: &str| format!("{op}({{a=\"b\"}} | logfmt | unwrap v [1m])");
+    for (number, lines, query, expected) in [
+        (
+            34,
+            &json[..],
+            "sum(count_over_time({a=\"b\"} | json [1m]))",
+            "{} 2",
+        ),
+        (
+            35,
+            &json,
+            "sum by (c) (count_over_time({a=\"b\"} | json [1m]))",
+            "JSONParserErr",
+        ),
+        (
+            36,
+            &json,
+            "sum by (__error__) (count_over_time({a=\"b\"} | json [1m]))",
+            "{} 1; {__error__=\"JSONParserErr\"} 1",
+        ),
+        (
+            37,
+            &json,
+            "count_over_time({a=\"b\"} | json | __error__!=\"\" [1m])",
+            "JSONParserErr",
+        ),
+        (
+            37,
+            &json,
+            "sum(count_over_time({a=\"b\"} | json | __error__!=\"\" [1m]))",
+            "{} 1",
+        ),
+        (38, &["v=1", "w=2"], &sum("sum_over_time"), "{a=\"b\"} 1"),
+        (
+            39,
+            &["v=1", "v=x"],
+            "sum_over_time({a=\"b\"} | logfmt | unwrap v | __error__=\"\" [1m])",
+            "{a=\"b\"} 1",
+        ),
+        (
+            39,
+            &["v=1", "v=x"],
+            &sum("sum_over_time"),
+            "SampleExtractionErr",
+        ),
+        (42, &counter, &sum("rate_counter"), "{a=\"b\"} 0.125"),
+        (
+            43,
+            &counter,
+            &sum("avg_over_time"),
+            "{a=\"b\"} 2.1999999999999997",
+        ),
+        (
+            45,
+            &["x"],
+            "count_over_time({a=\"b\"} | line_format \"\" [1m])",
+            "{a=\"b\"} 1",
+        ),
+    ] {
+        let got = surprise(query, lines);
+        let failed = got.starts_with("pipeline error: '") && got.contains(expected);
+        assert!(failed || got == expected, "{number}: {query}: {got}");
+    }
+}
+
+/// Lines a second apart, seen at 30 s.
+fn surprise(query: &str, lines: &[&str]) -> String {
+    let leaf = leaf(query);
+    let steps = Steps {
+        start: 30 * S,
+        end: 30 * S,
+        step: 1,
+    };
+    let mut accumulator = Accumulator::new(&leaf, steps, 10, HUGE);
+    let mut run = leaf.pipeline.run();
+    for (second, line) in (0i64..).zip(lines) {
+        let view = EntryView {
+            ts: second * S,
+            line: line.as_bytes(),
+            stream: &[("a", "b")],
+            metadata: &[],
+        };
+        if let Some(outcome) = run.process(&view) {
+            let series = accumulator
+                .series_of_stream(1, &outcome)
+                .expect("within limits");
+            if let Err(error) = accumulator.add_outcome(series, second * S, &outcome) {
+                return error.to_string();
+            }
+        }
+    }
+    let matrix = result(accumulator);
+    let series = matrix.series.iter().map(|s| {
+        let pairs = s.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let value = crate::format::sample_value(s.points[0].1);
+        format!("{} {value}", crate::format::label_set(pairs))
+    });
+    series.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn streams_are_told_apart_when_they_tell_the_series() {
+    let leaf = leaf("sum by (a, x) (count_over_time({a=~\".+\"} | logfmt [1m]))");
+    let steps = Steps {
+        start: 30 * S,
+        end: 30 * S,
+        step: 1,
+    };
+    let streams: [Pairs<'_>; 2] = [&[("a", "1"), ("x", "s")], &[("a", "2")]];
+    let mut accumulator = Accumulator::new(&leaf, steps, 10, HUGE);
+    let mut run = leaf.pipeline.run();
+    for (stream, line) in [
+        (0, "k=v"),
+        (1, "k=v"),
+        (1, "x=p"),
+        (1, "k=v"),
+        (0, "x=q"),
+        (0, "k=v"),
+    ] {
+        let view = EntryView {
+            ts: S,
+            line: line.as_bytes(),
+            stream: streams[stream as usize],
+            metadata: &[],
+        };
+        let outcome = run.process(&view).expect("passes");
+        let series = accumulator
+            .series_of_stream(stream, &outcome)
+            .expect("within limits");
+        accumulator
+            .add_outcome(series, S, &outcome)
+            .expect("within limits");
+    }
+    assert_eq!(
+        text(&result(accumulator)),
+        [
+            "{a=\"1\", x=\"s\"} [(30000000000, 3.0)]",
+            "{a=\"2\"} [(30000000000, 2.0)]",
+            "{a=\"2\", x=\"p\"} [(30000000000, 1.0)]",
+        ]
+    );
+}

@@ -113,7 +113,7 @@ impl State {
 }
 
 /// `topk` and `bottomk`: per group and step; labels are kept. NaN never beats a number; equal values go by label
-/// order.
+/// order. At an instant, the best of a group comes first.
 pub(super) fn best(
     (k, largest): (usize, bool),
     grouping: &Grouping,
@@ -125,6 +125,7 @@ pub(super) fn best(
     // What wins at a step is written over points that were looked at already. By series: points looked at, points kept.
     let mut cursors = vec![(0, 0); inner.series.len()];
     let mut candidates: Vec<(f64, usize)> = Vec::new();
+    let mut ranking = Vec::new();
     for members in groups(grouping, &inner, memory)?.values() {
         for step in 0..steps.count() {
             let now = steps.at(step);
@@ -143,6 +144,10 @@ pub(super) fn best(
                 candidates.select_nth_unstable_by(k, better);
                 candidates.truncate(k);
             }
+            if steps.count() == 1 {
+                candidates.sort_unstable_by(better);
+                ranking.extend(candidates.iter().map(|(_, i)| *i));
+            }
             for (value, i) in &candidates {
                 inner.series[*i].points[cursors[*i].1] = (now, *value);
                 cursors[*i].1 += 1;
@@ -151,6 +156,13 @@ pub(super) fn best(
     }
     for (series, (_, kept)) in inner.series.iter_mut().zip(cursors) {
         series.points.truncate(kept);
+    }
+    if steps.count() == 1 {
+        let ranked = ranking.into_iter();
+        let series = ranked.map(|i| std::mem::take(&mut inner.series[i]));
+        return Ok(Matrix {
+            series: series.collect(),
+        });
     }
     inner.series.retain(|s| !s.points.is_empty());
     Ok(inner)

@@ -271,10 +271,10 @@ impl Results {
         Ok(result)
     }
 
+    /// In the order in which the many side met its partners: what was sorted stays so.
     fn into_matrix(self) -> Matrix {
         let mut series = self.series;
         series.retain(|s| !s.points.is_empty());
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Matrix { series }
     }
 }

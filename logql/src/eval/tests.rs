@@ -185,6 +185,29 @@ fn topk_keeps_labels_and_sort_orders_an_instant() {
     );
 }
 
+/// Where `sort` occurs, an instant is in the order in which operations leave it.
+#[test]
+fn what_was_sorted_stays_so() {
+    for (query, instant) in [
+        (
+            "topk(3, sort( A ))",
+            "{app=x,pod=2} 5; {app=y,pod=3} 3; {app=x,pod=1} 1",
+        ),
+        ("bottomk(2, sort( A ))", "{app=x,pod=1} 1; {app=y,pod=3} 3"),
+        (
+            "sort_desc( A ) * on (app) group_left APPS",
+            "{app=x,pod=2} 10; {app=y,pod=3} 0; {app=x,pod=1} 2",
+        ),
+        (
+            "topk(3, A )",
+            "{app=x,pod=1} 1; {app=x,pod=2} 5; {app=y,pod=3} 3",
+        ),
+    ] {
+        let got = text(metric_instant(&plan(query), 0, LIMITS, &Fixed));
+        assert_eq!(got, instant, "{query}");
+    }
+}
+
 #[test]
 fn operators_with_a_number() {
     check("min( A ) > 1", "", "{} 10:2");

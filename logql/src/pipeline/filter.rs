@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use super::ip::Addresses;
 use super::labels::{ERROR, Labels};
 use crate::ast::LabelFilter;
-use crate::format::{parse_bytes, parse_float, parse_go_duration};
+use crate::format::{human_bytes, parse_bytes, parse_float, parse_go_duration};
 use crate::matcher::{MatchOp, Matcher};
 use crate::words::{Choice, Word, of_label};
 
@@ -114,7 +114,10 @@ impl Filter {
             LabelFilter::Duration(name, op, value) => {
                 Filter::Duration(comparison(name, op, *value))
             }
-            LabelFilter::Bytes(name, op, value) => Filter::Bytes(comparison(name, op, *value)),
+            // Loki runs what it prints of a query, and sizes lose digits in print: 5KiB compares as 5.1kB.
+            LabelFilter::Bytes(name, op, value) => {
+                Filter::Bytes(comparison(name, op, parse_bytes(&human_bytes(*value))?))
+            }
             LabelFilter::Ip {
                 name,
                 negated,

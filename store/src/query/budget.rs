@@ -9,6 +9,8 @@ use crate::api::{Cancel, QueryStats};
 pub(super) struct Budget<'q> {
     /// Bytes the query may hold.
     pub(super) memory: usize,
+    /// Bytes of these that other parts of the query hold.
+    pub(super) held: usize,
     /// Deadline and client.
     pub(super) cancel: &'q Cancel,
     /// Counters for the answer.
@@ -20,14 +22,20 @@ impl<'q> Budget<'q> {
     pub(super) fn new(memory: usize, cancel: &'q Cancel) -> Budget<'q> {
         Budget {
             memory,
+            held: 0,
             cancel,
             stats: QueryStats::default(),
         }
     }
 
+    /// Bytes that are left to the part at hand.
+    pub(super) fn left(&self) -> usize {
+        self.memory.saturating_sub(self.held)
+    }
+
     /// Fails when `used` bytes are more than the query may hold.
     pub(super) fn check(&self, used: usize) -> Result<(), EvalError> {
-        if used <= self.memory {
+        if used <= self.left() {
             return Ok(());
         }
         Err(EvalError::Limit(format!(

@@ -9,6 +9,7 @@ use crate::api::{Cancel, QueryStats};
 fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
     Budget {
         memory,
+        held: 0,
         cancel,
         stats: QueryStats::default(),
     }

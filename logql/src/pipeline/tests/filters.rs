@@ -46,7 +46,10 @@ fn durations_and_sizes() {
     check("| v=1d", &["24h", "1d"], "24h 1d!");
     let sizes = ["1KB", "1000", "1kib", "1.5MB", "2,000", "5ms", "-1B"];
     check("| v>=1KB", &sizes, "1KB 1000 1kib 1.5MB 2,000 5ms! -1B!");
-    check("| v<1KiB", &sizes, "1KB 1000 5ms! -1B!");
+    check("| v<1KiB", &sizes, "5ms! -1B!");
+    // A size of the query is that of its printed form.
+    check("| v>=5KiB", &["5099", "5100", "5KiB"], "5100 5KiB");
+    check("| v>0.08MiB", &["83922", "84kB", "84001"], "84001");
 }
 
 #[test]
