@@ -92,9 +92,9 @@ fn label_filter(filter: &LabelFilter) -> bool {
         LabelFilter::Ip { name: n, .. } => name(n),
         LabelFilter::Number(n, _, value) => name(n) && number(*value),
         LabelFilter::Duration(n, _, ns) => name(n) && duration(*ns),
-        // Two digits are shown.
+        // Two digits are shown, and `0B` begins a binary literal.
         LabelFilter::Bytes(n, _, bytes) => {
-            name(n) && parse_bytes(&human_bytes(*bytes)) == Ok(*bytes)
+            name(n) && *bytes != 0 && parse_bytes(&human_bytes(*bytes)) == Ok(*bytes)
         }
         LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
             label_filter(left) && label_filter(right)

@@ -59,7 +59,7 @@ impl Form {
         self.values(name).map(Value::bytes)
     }
 
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
+    fn values<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Value> + use<'a, 'n> {
         self.pairs
             .iter()
             .filter(move |(n, _)| n == name)
