@@ -161,6 +161,7 @@ impl RangeLeaf {
 
 /// A parsed and checked query, ready to run.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a query")]
 pub enum Plan {
     /// Entries.
     Log(LogLeaf),

@@ -129,9 +129,13 @@ pub(crate) fn char_ranges(class: &str, fold: bool) -> Option<Vec<CharRange>> {
     let mut parser = regex_syntax::ParserBuilder::new();
     let hir = parser.case_insensitive(fold).build().parse(class).ok()?;
     match hir.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            Some(class.ranges().iter().map(|r| (r.start(), r.end())).collect())
-        }
+        HirKind::Class(Class::Unicode(class)) => Some(
+            class
+                .ranges()
+                .iter()
+                .map(|r| (r.start(), r.end()))
+                .collect(),
+        ),
         HirKind::Literal(literal) => {
             let c = str::from_utf8(&literal.0).ok()?.chars().next()?;
             Some(vec![(c, c)])

@@ -50,7 +50,11 @@ fn check(query: &str, steps: (i64, i64, i64), entries: &[Entry<'_>], expected: &
     let leaf = leaf(query);
     let mut whole = Accumulator::new(&leaf, steps, 10, HUGE);
     feed(&mut whole, &leaf, entries);
-    assert_eq!(text(&whole.finish().expect("no entry failed")), expected, "{query}");
+    assert_eq!(
+        text(&whole.finish().expect("no entry failed")),
+        expected,
+        "{query}"
+    );
     // The same by two workers, whichever has what.
     for cut in 0..=entries.len() {
         let mut one = Accumulator::new(&leaf, steps, 10, HUGE);
@@ -58,7 +62,11 @@ fn check(query: &str, steps: (i64, i64, i64), entries: &[Entry<'_>], expected: &
         feed(&mut one, &leaf, &entries[..cut]);
         feed(&mut two, &leaf, &entries[cut..]);
         one.merge(two).expect("within limits");
-        assert_eq!(text(&one.finish().expect("no entry failed")), expected, "{query} cut at {cut}");
+        assert_eq!(
+            text(&one.finish().expect("no entry failed")),
+            expected,
+            "{query} cut at {cut}"
+        );
     }
 }
 
@@ -191,7 +199,10 @@ fn buckets_count_like_their_entries() {
         }
         buckets.add_bucket(all, edge, 3, 15);
     }
-    assert_eq!(single.finish().expect("no entry failed"), buckets.finish().expect("no entry failed"));
+    assert_eq!(
+        single.finish().expect("no entry failed"),
+        buckets.finish().expect("no entry failed")
+    );
 }
 
 #[test]
@@ -312,9 +323,14 @@ fn entries_that_failed_fail_the_query() {
     let run = |query: &str, times: &[i64]| {
         let leaf = leaf(query);
         let mut sums = Accumulator::new(&leaf, steps, 10, HUGE);
-        let entries: Vec<Entry<'_>> = times.iter().map(|s| (stream, &[][..], *s * S, "=x")).collect();
+        let entries: Vec<Entry<'_>> = times
+            .iter()
+            .map(|s| (stream, &[][..], *s * S, "=x"))
+            .collect();
         feed(&mut sums, &leaf, &entries);
-        sums.finish().map(|matrix| text(&matrix)).map_err(|error| error.to_string())
+        sums.finish()
+            .map(|matrix| text(&matrix))
+            .map_err(|error| error.to_string())
     };
     let failing = "count_over_time({a=\"b\"} | logfmt --strict [2s])";
     let error = run(failing, &[9]).expect_err("the entry is in a window");
@@ -324,9 +340,23 @@ fn entries_that_failed_fail_the_query() {
     assert!(error.ends_with("__error__=\"\" )\n"), "{error}");
     // Between two windows nobody sees it.
     assert_eq!(run(failing, &[5]), Ok(Vec::new()));
-    let grouped = run("sum by (__error__) (count_over_time({a=\"b\"} | logfmt --strict [9s]))", &[5]);
-    assert_eq!(grouped, Ok(vec!["{__error__=\"LogfmtParserErr\"} [(10000000000, 1.0)]".to_owned()]));
-    assert!(run("sum by (x) (count_over_time({a=\"b\"} | logfmt --strict [9s]))", &[5]).is_err());
+    let grouped = run(
+        "sum by (__error__) (count_over_time({a=\"b\"} | logfmt --strict [9s]))",
+        &[5],
+    );
+    assert_eq!(
+        grouped,
+        Ok(vec![
+            "{__error__=\"LogfmtParserErr\"} [(10000000000, 1.0)]".to_owned()
+        ])
+    );
+    assert!(
+        run(
+            "sum by (x) (count_over_time({a=\"b\"} | logfmt --strict [9s]))",
+            &[5]
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -335,7 +365,16 @@ fn empty_labels_are_kept_but_by_without() {
     let stream: Pairs<'_> = &[("a", "b")];
     let entries = [(stream, &[][..], 5 * S, "y=1")];
     let check = |query: &str, expected: &str| check(query, steps, &entries, &[expected]);
-    check("count_over_time({a=\"b\"} | logfmt x=\"z\" [9s])", "{a=\"b\", x=\"\"} [(10000000000, 1.0)]");
-    check("sum by (x) (count_over_time({a=\"b\"} | logfmt x=\"z\" [9s]))", "{x=\"\"} [(10000000000, 1.0)]");
-    check("sum without (a) (count_over_time({a=\"b\"} | logfmt x=\"z\" [9s]))", "{} [(10000000000, 1.0)]");
+    check(
+        "count_over_time({a=\"b\"} | logfmt x=\"z\" [9s])",
+        "{a=\"b\", x=\"\"} [(10000000000, 1.0)]",
+    );
+    check(
+        "sum by (x) (count_over_time({a=\"b\"} | logfmt x=\"z\" [9s]))",
+        "{x=\"\"} [(10000000000, 1.0)]",
+    );
+    check(
+        "sum without (a) (count_over_time({a=\"b\"} | logfmt x=\"z\" [9s]))",
+        "{} [(10000000000, 1.0)]",
+    );
 }

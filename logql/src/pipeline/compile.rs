@@ -170,9 +170,8 @@ impl Lowering<'_> {
     fn line_filters(&mut self, filters: &[(FilterOp, &[Operand])]) -> Result<(), ParseError> {
         let mut compiled = Vec::new();
         for (op, operands) in filters {
-            LineFilter::compile(*op, operands, self.budget, &mut compiled).map_err(|cause| {
-                fail(&print_filters(filters), &cause)
-            })?;
+            LineFilter::compile(*op, operands, self.budget, &mut compiled)
+                .map_err(|cause| fail(&print_filters(filters), &cause))?;
         }
         self.stages.extend(compiled.into_iter().map(Stage::Line));
         Ok(())
@@ -223,7 +222,10 @@ impl Lowering<'_> {
             self.stages.retain(|stage| !stage.is_parser());
         }
         hoist(&mut self.stages);
-        let leading = self.stages.iter().take_while(|s| matches!(s, Stage::Line(_)));
+        let leading = self
+            .stages
+            .iter()
+            .take_while(|s| matches!(s, Stage::Line(_)));
         let leading = leading.count();
         let rest = self.stages.split_off(leading);
         let leading = self.stages.into_iter().filter_map(|stage| match stage {
@@ -270,4 +272,3 @@ fn template_error(stage: &ast::Stage, error: TemplateError) -> ParseError {
         TemplateError::Unsupported => unsupported(&format!("stage '{printed}'")),
     }
 }
-

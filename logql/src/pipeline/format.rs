@@ -77,7 +77,9 @@ impl LabelFormats {
     pub(super) fn new(formats: &[(String, FormatValue)]) -> Result<Self, TemplateError> {
         for (i, (name, _)) in formats.iter().enumerate() {
             if name == ERROR {
-                return Err(TemplateError::Invalid(format!("{name} cannot be formatted")));
+                return Err(TemplateError::Invalid(format!(
+                    "{name} cannot be formatted"
+                )));
             }
             if formats[..i].iter().any(|(n, _)| n == name) {
                 return Err(TemplateError::Invalid(format!(
