@@ -82,7 +82,10 @@ fn push_hex(out: &mut String, value: u32, prefix: &str, width: usize) {
 
 /// Whether Go prints a character as it is. The second character of a string is asked about, because Rust escapes a
 /// leading combining mark, which Go prints.
-fn printable(c: char) -> bool {
+pub(crate) fn printable(c: char) -> bool {
+    if matches!(c, ' '..='~') {
+        return true;
+    }
     let mut text = String::from("a");
     text.push(c);
     text.escape_debug().nth(1) == Some(c)
@@ -146,7 +149,8 @@ fn read_float(text: &str) -> Option<f64> {
     let lower = body.to_ascii_lowercase();
     let value = match lower.as_str() {
         "inf" | "infinity" => f64::INFINITY,
-        "nan" => f64::NAN,
+        // Only without a sign.
+        "nan" if text.len() == 3 => f64::NAN,
         _ => {
             let plain = drop_separators(&lower)?;
             match plain.strip_prefix("0x") {
@@ -256,74 +260,106 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's text.
 pub fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
-    let (negative, body) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
+    parse_go_duration_bytes(text.as_bytes())
+}
+
+/// As [`parse_go_duration`], for text that need not be UTF-8.
+pub(crate) fn parse_go_duration_bytes(text: &[u8]) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {}", quote_time(text));
+    let (negative, body) = match text {
+        [b'-', body @ ..] => (true, body),
+        [b'+', body @ ..] => (false, body),
         _ => (false, text),
     };
-    if body == "0" {
+    if body == b"0" {
         return Ok(0);
     }
     if body.is_empty() {
         return Err(invalid());
     }
+    let digits_len = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
     let mut rest = body;
-    let mut total: f64 = 0.0;
-    let mut exact: i128 = 0;
+    let mut total: i128 = 0;
     while !rest.is_empty() {
-        let len = rest
-            .bytes()
-            .take_while(|b| b.is_ascii_digit() || *b == b'.')
-            .count();
-        let (number, tail) = rest.split_at(len);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        let (whole, tail) = rest.split_at(digits_len(rest));
+        let (fraction, tail) = match tail {
+            [b'.', tail @ ..] => tail.split_at(digits_len(tail)),
+            _ => (&b""[..], tail),
+        };
+        if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
         let unit_len = tail
-            .bytes()
-            .take_while(|b| !b.is_ascii_digit() && *b != b'.')
+            .iter()
+            .take_while(|b| !b.is_ascii_digit() && **b != b'.')
             .count();
         let (unit, tail) = tail.split_at(unit_len);
         let scale = go_unit(unit, text)?;
-        if !whole.is_empty() {
-            let n: i128 = whole.parse().map_err(|_| invalid())?;
-            exact = exact.saturating_add(n.saturating_mul(i128::from(scale)));
-        }
-        if !fraction.is_empty() {
-            let part: f64 = format!("0.{fraction}").parse().map_err(|_| invalid())?;
-            total += (part * scale as f64 + 1e-6).floor();
-        }
+        let whole = whole.iter().fold(0i128, |value, digit| {
+            value
+                .saturating_mul(10)
+                .saturating_add(i128::from(digit - b'0'))
+        });
+        total = total
+            .saturating_add(whole.saturating_mul(i128::from(scale)))
+            .saturating_add(go_fraction(fraction, scale));
         rest = tail;
     }
-    let sum = exact.saturating_add(total as i128);
-    let sum = if negative { -sum } else { sum };
-    i64::try_from(sum).map_err(|_| invalid())
+    let total = if negative { -total } else { total };
+    i64::try_from(total).map_err(|_| invalid())
 }
 
-fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
+/// A fraction of a unit, rounded down as Go does; digits that no integer holds are left out.
+fn go_fraction(digits: &[u8], unit: i64) -> i128 {
+    let mut value: u64 = 0;
+    let mut scale = 1.0;
+    for digit in digits {
+        let longer = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(digit - b'0')));
+        match longer.filter(|v| *v <= 1 << 63) {
+            Some(longer) => value = longer,
+            None => break,
+        }
+        scale *= 10.0;
+    }
+    (value as f64 * (unit as f64 / scale)) as i128
+}
+
+fn go_unit(unit: &[u8], text: &[u8]) -> Result<i64, String> {
     Ok(match unit {
-        "ns" => 1,
-        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        "" => {
-            return Err(format!(
-                "time: missing unit in duration {}",
-                quote(text.as_bytes())
-            ));
+        b"ns" => 1,
+        b"us" | b"\xc2\xb5s" | b"\xce\xbcs" => 1_000,
+        b"ms" => 1_000_000,
+        b"s" => 1_000_000_000,
+        b"m" => 60_000_000_000,
+        b"h" => 3_600_000_000_000,
+        b"" => {
+            let text = quote_time(text);
+            return Err(format!("time: missing unit in duration {text}"));
         }
         _ => {
-            return Err(format!(
-                "time: unknown unit {} in duration {}",
-                quote(unit.as_bytes()),
-                quote(text.as_bytes())
-            ));
+            let (unit, text) = (quote_time(unit), quote_time(text));
+            return Err(format!("time: unknown unit {unit} in duration {text}"));
         }
     })
+}
+
+/// The quoting of Go's `time` package: what is not printable ASCII is `\\x` and the byte.
+fn quote_time(text: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(*byte));
+            }
+            b' '..=0x7f => out.push(char::from(*byte)),
+            _ => push_hex(&mut out, u32::from(*byte), "\\x", 2),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// Size units of [`parse_bytes`], lower case.

@@ -1,5 +1,5 @@
 //! Go's regular expressions on Rust's engine: a translation pass that accepts what Go accepts, means what Go means,
-//! and fails with Go's words (logql.md section 3.1). Groups become non-capturing; nobody here reads captures.
+//! and fails with Go's words (logql.md section 3.1). Groups become non-capturing, unless somebody reads captures.
 //!
 //! Bounds: patterns nest at most 250 deep, counted repetition multiplies to at most 1000 (both Go's), and the
 //! programs of one query share a [`Budget`].
@@ -34,6 +34,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// A budget of its own for what is compiled while a query runs.
+    pub(crate) fn limited(bytes: usize) -> Self {
+        Budget { left: bytes }
+    }
+
     /// Compiles a translated pattern.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
         for size in PROGRAM_SIZES {
@@ -71,17 +76,24 @@ pub(crate) enum Anchors {
 
 /// A Go pattern in Rust's syntax, for use with `regex::bytes`.
 pub(crate) fn translate(pattern: &str, anchors: Anchors) -> Result<String, String> {
-    Ok(run(pattern, anchors)?.out)
+    Ok(run(pattern, anchors, false)?.out)
+}
+
+/// A Go pattern in Rust's syntax whose groups capture, and the names of the groups in order: empty for those without.
+/// Rust sees no names, since Go lets several groups have one.
+pub(crate) fn translate_groups(pattern: &str) -> Result<(String, Vec<String>), String> {
+    let translator = run(pattern, Anchors::Text, true)?;
+    Ok((translator.out, translator.captures))
 }
 
 /// Whether a pattern is one at all.
 pub(crate) fn validate(pattern: &str) -> Result<(), String> {
-    run(pattern, Anchors::Text).map(drop)
+    run(pattern, Anchors::Text, false).map(drop)
 }
 
 /// The check of the `regexp` stage: named captures, at least one, no name twice.
 pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
-    let names = run(&String::from_utf8_lossy(pattern), Anchors::Text)?.names;
+    let names = run(&String::from_utf8_lossy(pattern), Anchors::Text, false)?.names;
     if names.is_empty() {
         return Err(
             "invalid regexp parser: at least one named capture must be supplied".to_owned(),
@@ -97,8 +109,10 @@ pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
+fn run(pattern: &str, anchors: Anchors, capturing: bool) -> Result<Translator<'_>, String> {
     let mut translator = Translator {
+        capturing,
+        captures: Vec::new(),
         pattern,
         at: 0,
         out: String::with_capacity(pattern.len() + 16),
@@ -125,6 +139,10 @@ fn fault(what: &str, text: &str) -> String {
 
 #[derive(Debug)]
 struct Translator<'p> {
+    /// Groups stay groups.
+    capturing: bool,
+    /// The name of each group, if they capture.
+    captures: Vec<String>,
     pattern: &'p str,
     at: usize,
     out: String,
@@ -277,12 +295,14 @@ impl Translator<'_> {
         let rest = self.rest();
         if rest.starts_with("(?P<") || rest.starts_with("(?<") {
             self.named()?;
+            self.captures.extend(self.names.last().cloned());
         } else if rest.starts_with("(?") {
             return self.flags();
         } else {
             self.at += 1;
+            self.captures.push(String::new());
         }
-        self.out.push_str("(?:");
+        self.out.push_str(if self.capturing { "(" } else { "(?:" });
         self.enter();
         Ok(())
     }
