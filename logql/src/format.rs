@@ -29,7 +29,7 @@ pub fn go_v(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return sample_value(value);
     }
-    let text = format!("{value:e}");
+    let text = shortest(value);
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..=5).contains(&exponent) {
@@ -37,6 +37,25 @@ pub fn go_v(value: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// The shortest digits that read back as the value, in exponent form. Where two of the same length are equally near,
+/// Go takes the even one and Rust does not.
+fn shortest(value: f64) -> String {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let places = digits.len().saturating_sub(2);
+    if places < 15 || !digits.ends_with(['1', '3', '5', '7', '9']) {
+        return text;
+    }
+    let exact = format!("{value:.*e}", places + 30);
+    let (exact, exact_exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+    let (head, tail) = exact.split_at(digits.len().min(exact.len()));
+    let tie = tail.starts_with('5') && tail[1..].bytes().all(|b| b == b'0');
+    if tie && exact_exponent == exponent && head.ends_with(['0', '2', '4', '6', '8']) {
+        return format!("{head}e{exponent}");
+    }
+    text
 }
 
 /// Go's `strconv.Quote` of bytes: double quotes, Go escapes; invalid bytes as `\xff`.

@@ -24,6 +24,10 @@ pub mod pipeline;
 pub mod plan;
 mod print;
 mod regexes;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the pipeline's format stages will use it")
+)]
 mod template;
 pub mod value;
 

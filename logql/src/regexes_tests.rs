@@ -42,6 +42,14 @@ fn go_syntax_keeps_its_meaning() {
 }
 
 #[test]
+fn groups_capture_if_asked() {
+    let (pattern, names) = translate_groups("(a)(?P<n>b)(?:c)(?i:d)(?<n>e)").expect("valid");
+    assert_eq!(pattern, "(a)(b)(?:c)(?i:d)(e)");
+    assert_eq!(names, ["", "n", "n"]);
+    assert!(translate_groups("(a").is_err());
+}
+
+#[test]
 fn faults_have_go_words() {
     check_error("(", "missing closing ): `(`");
     check_error("a)", "unexpected ): `a)`");

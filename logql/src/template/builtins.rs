@@ -1,7 +1,7 @@
 //! The functions that Go's templates always have.
 
 use super::call::{Args, Body, Env, Function, Outcome, Param, fixed, int, variadic};
-use super::gofmt;
+use super::gofmt::{self, TooLong};
 use super::value::{IntType, Json, Text, Value, count_labels, map_get};
 
 use Param::{Any, Reflect, Text as Str};
@@ -34,9 +34,11 @@ pub(super) static BUILTINS: [Function; 19] = [
     variadic("print", &[], Any, print),
     variadic("println", &[], Any, println),
     variadic("printf", &[Str], Any, printf),
-    variadic("html", &[], Any, html),
-    variadic("js", &[], Any, js),
-    variadic("urlquery", &[], Any, url_query),
+    variadic("html", &[], Any, |env, args| escaped(env, args, html)),
+    variadic("js", &[], Any, |env, args| escaped(env, args, js)),
+    variadic("urlquery", &[], Any, |env, args| {
+        escaped(env, args, super::funcs::query_escape)
+    }),
     variadic("eq", &[Reflect], Reflect, |_, args| {
         eq(args).map(Value::Bool)
     }),
@@ -65,7 +67,7 @@ fn len<'a>(_: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
     int(match &value {
         Value::Text(text) => text.len(),
         Value::Labels(labels) => count_labels(*labels),
-        Value::List(_, range) => range.len(),
+        Value::List(list) => list.len(),
         Value::Map(map) => map.len(),
         Value::Nothing => {
             return Err("reflect: call of reflect.Value.Type on zero Value".to_owned());
@@ -118,9 +120,9 @@ fn index<'a>(_: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
                 let byte = text.get(at).ok_or("reflect: string index out of range")?;
                 Value::Int(IntType::Uint8, i64::from(*byte))
             }
-            Value::List(list, range) => {
-                let at = position(by.unwrap(), range.len())?;
-                let json = list[range].get(at);
+            Value::List(list) => {
+                let at = position(by.unwrap(), list.len())?;
+                let json = list.get(at);
                 Value::Element(json.ok_or("reflect: slice index out of range")?.clone())
             }
             Value::Labels(labels) => {
@@ -149,7 +151,7 @@ fn slice<'a>(_: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
     let len = match &item {
         Value::Text(_) if count == 3 => return Err("cannot 3-index slice a string".to_owned()),
         Value::Text(text) => text.len(),
-        Value::List(_, range) => range.len(),
+        Value::List(list) => list.len(),
         _ => return Err(format!("can't slice item of type {}", item.type_name())),
     };
     let mut bounds = [0, len, len];
@@ -163,52 +165,49 @@ fn slice<'a>(_: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
     }
     Ok(match item {
         Value::Text(text) => Value::Text(text.part(bounds[0]..bounds[1])),
-        Value::List(list, range) => {
-            Value::List(list, range.start + bounds[0]..range.start + bounds[1])
-        }
+        Value::List(list) => Value::List(list.part(bounds[0]..bounds[1])),
         other => other,
     })
 }
 
-/// A string made by `write`, whose length is checked and paid for.
-fn written<'a>(env: &mut Env<'a, '_>, write: impl FnOnce(&mut Vec<u8>)) -> Outcome<'a> {
+/// A string made by `write`, of a length that is checked and paid for.
+fn written<'a>(
+    env: &mut Env<'a, '_>,
+    write: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), TooLong>,
+) -> Outcome<'a> {
+    let limit = env.scratch.limit;
     let mut out = env.scratch.take();
-    write(&mut out);
+    if write(&mut out, limit).is_err() || out.len() > limit {
+        return Err(format!("the result is longer than {limit} bytes"));
+    }
     env.charge_bytes(out.len())?;
-    env.check_length(out.len())?;
     Ok(Value::owned(out))
 }
 
 fn print<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    written(env, |out| gofmt::sprint(out, args.as_slice()))
+    written(env, |out, limit| gofmt::sprint(out, args.as_slice(), limit))
 }
 
 fn println<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    written(env, |out| {
-        for (i, value) in args.as_slice().iter().enumerate() {
-            if i > 0 {
-                out.push(b' ');
-            }
-            gofmt::print_any(out, value);
-        }
-        out.push(b'\n');
+    written(env, |out, limit| {
+        gofmt::sprintln(out, args.as_slice(), limit)
     })
 }
 
 fn printf<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    let limit = env.scratch.limit;
-    let mut out = env.scratch.take();
     let format = args.text(0);
-    if gofmt::printf(format, &args.as_slice()[1..], &mut out, limit).is_err() {
-        return Err(format!("the result is longer than {limit} bytes"));
-    }
-    env.charge_bytes(format.len() + out.len())?;
-    Ok(Value::owned(out))
+    env.charge_bytes(format.len())?;
+    written(env, |out, limit| {
+        gofmt::printf(format, &args.as_slice()[1..], out, limit)
+    })
 }
 
-/// The text that the escaping functions work on: one string as it is, anything else as `print` shows it.
-fn operands(args: &Args<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
+/// The escaped form of what `print` makes of the arguments; nil is `<no value>` here.
+fn escaped<'a>(
+    env: &mut Env<'a, '_>,
+    args: &Args<'a>,
+    escape: fn(&mut Vec<u8>, &[u8]),
+) -> Outcome<'a> {
     let shown: Vec<Value<'_>> = args
         .as_slice()
         .iter()
@@ -217,52 +216,45 @@ fn operands(args: &Args<'_>) -> Vec<u8> {
             other => other.clone(),
         })
         .collect();
-    gofmt::sprint(&mut out, &shown);
-    out
-}
-
-fn html<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    written(env, |out| {
-        for byte in operands(args) {
-            match byte {
-                0 => out.extend_from_slice("\u{fffd}".as_bytes()),
-                b'"' => out.extend_from_slice(b"&#34;"),
-                b'\'' => out.extend_from_slice(b"&#39;"),
-                b'&' => out.extend_from_slice(b"&amp;"),
-                b'<' => out.extend_from_slice(b"&lt;"),
-                b'>' => out.extend_from_slice(b"&gt;"),
-                _ => out.push(byte),
-            }
-        }
+    written(env, |out, limit| {
+        let mut text = Vec::new();
+        gofmt::sprint(&mut text, &shown, limit)?;
+        escape(out, &text);
+        Ok(())
     })
 }
 
-fn js<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    written(env, |out| {
-        for chunk in operands(args).utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match c {
-                    '\\' | '\'' | '"' => {
-                        out.push(b'\\');
-                        out.push(c as u8);
-                    }
-                    '<' | '>' | '&' | '=' | '\0'..='\x1f' => {
-                        out.extend_from_slice(format!("\\u{:04X}", c as u32).as_bytes());
-                    }
-                    _ if c.is_ascii() || crate::format::printable(c) => {
-                        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                    }
-                    _ => out.extend_from_slice(format!("\\u{:04X}", c as u32).as_bytes()),
+fn html(out: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
+        match byte {
+            0 => out.extend_from_slice("\u{fffd}".as_bytes()),
+            b'"' => out.extend_from_slice(b"&#34;"),
+            b'\'' => out.extend_from_slice(b"&#39;"),
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            _ => out.push(*byte),
+        }
+    }
+}
+
+fn js(out: &mut Vec<u8>, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' | '\'' | '"' => out.extend_from_slice(&[b'\\', c as u8]),
+                '<' | '>' | '&' | '=' | '\0'..='\x1f' => {
+                    out.extend_from_slice(format!("\\u{:04X}", c as u32).as_bytes());
                 }
+                _ if c.is_ascii() || crate::format::printable(c) => {
+                    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                _ => out.extend_from_slice(format!("\\u{:04X}", c as u32).as_bytes()),
             }
-            // Go takes an invalid byte for U+FFFD, which prints: the byte stays.
-            out.extend_from_slice(chunk.invalid());
         }
-    })
-}
-
-fn url_query<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
-    written(env, |out| super::funcs::query_escape(out, &operands(args)))
+        // Go takes an invalid byte for U+FFFD, which prints: the byte stays.
+        out.extend_from_slice(chunk.invalid());
+    }
 }
 
 /// Kinds of values that compare with each other.

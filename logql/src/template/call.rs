@@ -130,19 +130,19 @@ pub(super) struct Env<'a, 's> {
 
 impl Env<'_, '_> {
     /// Takes units of work.
+    #[inline]
     pub(super) fn charge(&mut self, units: u64) -> Result<(), String> {
-        if units > self.work {
-            self.work = 0;
-            return Err(format!(
-                "the template does more than {} units of work",
-                super::WORK_MAX
-            ));
+        match self.work.checked_sub(units) {
+            Some(left) => {
+                self.work = left;
+                Ok(())
+            }
+            None => Err(exhausted()),
         }
-        self.work -= units;
-        Ok(())
     }
 
     /// Takes the work of handling some bytes.
+    #[inline]
     pub(super) fn charge_bytes(&mut self, bytes: usize) -> Result<(), String> {
         self.charge((bytes / BYTES_PER_UNIT) as u64)
     }
@@ -171,6 +171,12 @@ impl Env<'_, '_> {
     }
 }
 
+#[cold]
+fn exhausted() -> String {
+    let most = super::WORK_MAX;
+    format!("the template does more than {most} units of work")
+}
+
 /// How many arguments are held without an allocation.
 const INLINE: usize = 4;
 
@@ -192,6 +198,7 @@ impl<'a> Args<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, value: Value<'a>) {
         if self.count < INLINE {
             self.inline[self.count] = value;
@@ -206,6 +213,7 @@ impl<'a> Args<'a> {
         self.count += 1;
     }
 
+    #[inline]
     pub(super) fn as_slice(&self) -> &[Value<'a>] {
         if self.count > INLINE {
             &self.spilled
@@ -218,6 +226,7 @@ impl<'a> Args<'a> {
         self.count
     }
 
+    #[inline]
     fn slot(&mut self, index: usize) -> &mut Value<'a> {
         if self.count > INLINE {
             &mut self.spilled[index]
@@ -227,11 +236,13 @@ impl<'a> Args<'a> {
     }
 
     /// Takes an argument out.
+    #[inline]
     pub(super) fn take(&mut self, index: usize) -> Value<'a> {
         std::mem::replace(self.slot(index), Value::Nothing)
     }
 
     /// A string argument.
+    #[inline]
     pub(super) fn text(&self, index: usize) -> &[u8] {
         match self.as_slice().get(index) {
             Some(Value::Text(text)) => text,
@@ -272,20 +283,15 @@ impl<'a> Args<'a> {
     }
 
     /// Gives the buffers of what is left back.
-    pub(super) fn recycle(self, scratch: &mut Scratch) {
-        if self.count > INLINE {
-            for value in self.spilled {
-                recycle(value, scratch);
-            }
-        } else {
-            for value in self.inline.into_iter().take(self.count) {
-                recycle(value, scratch);
-            }
+    pub(super) fn recycle(mut self, scratch: &mut Scratch) {
+        for i in 0..self.count {
+            recycle(self.take(i), scratch);
         }
     }
 }
 
 /// Gives the buffer of a value back.
+#[inline]
 pub(super) fn recycle(value: Value<'_>, scratch: &mut Scratch) {
     if let Value::Text(Text::Owned(buffer)) = value {
         scratch.give(buffer);

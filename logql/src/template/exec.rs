@@ -4,7 +4,7 @@ use super::call::{Args, Body, Env, Function, Param, recycle};
 use super::scratch::Scratch;
 use super::tree::{Branch, Command, Expr, ExprKind, Number, Pipe, Short, Stmt, StmtKind, Tree};
 use super::value::{IntType, Json, Text, Value, map_get};
-use super::{Context, DEPTH_MAX, Inner, WORK_MAX, gofmt, methods};
+use super::{BYTES_PER_UNIT, Context, DEPTH_MAX, FAULT_PART, Inner, WORK_MAX, gofmt, methods};
 use crate::format::quote;
 
 /// Runs the main template.
@@ -15,6 +15,9 @@ pub(super) fn run(
     scratch: &mut Scratch,
 ) -> Result<(), String> {
     let tree = &template.trees[0];
+    if template.plain {
+        return plain(template, &tree.list, context, out, scratch.limit);
+    }
     let limit = out.len().saturating_add(scratch.limit);
     let mut run = Run {
         template,
@@ -34,6 +37,36 @@ pub(super) fn run(
         depth: 0,
     };
     run.list(&Value::Labels(context), &tree.list).map(drop)
+}
+
+/// Runs a template of text, labels and the line only, as most are.
+fn plain(
+    template: &Inner,
+    list: &[Stmt],
+    context: &dyn Context,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), String> {
+    let end = out.len().saturating_add(limit);
+    for stmt in list {
+        let bytes = match &stmt.kind {
+            StmtKind::Text(text) => text,
+            StmtKind::Action(_, Short::Line) => context.line(),
+            StmtKind::Action(pipe, _) => match &pipe.commands[0].args[0].kind {
+                ExprKind::Field(names) => context.label(&names[0]).unwrap_or_default(),
+                _ => b"",
+            },
+            _ => b"",
+        };
+        if bytes.len() > end - out.len() {
+            let name = &template.name;
+            return Err(format!(
+                "template: {name}: the output is longer than {limit} bytes"
+            ));
+        }
+        out.extend_from_slice(bytes);
+    }
+    Ok(())
 }
 
 /// A fault's whole text.
@@ -87,14 +120,17 @@ impl<'a> Run<'a, '_> {
         let before = &self.template.source[..at];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = at - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        let tree = quote(&self.tree.name);
+        let tree = shortened(quote(&self.tree.name));
+        let (context, message) = (shortened(context), shortened(message.to_owned()));
         format!("template: {name}:{line}:{column}: executing {tree} at <{context}>: {message}")
     }
 
+    #[cold]
     fn fail<T>(&self, message: &str) -> Result<T, Fault> {
         Err(self.fault(message))
     }
 
+    #[inline]
     fn enter(&mut self) -> Result<(), Fault> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -103,11 +139,14 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.env
-            .charge(1)
-            .and_then(|()| self.env.charge_bytes(bytes))
-            .map_err(|message| self.fault(&message))
+    /// Takes the work of a node, and of handling some bytes.
+    #[inline]
+    fn charge(&mut self, nodes: usize, bytes: usize) -> Result<(), Fault> {
+        let units = nodes as u64 + (bytes / BYTES_PER_UNIT) as u64;
+        match self.env.charge(units) {
+            Ok(()) => Ok(()),
+            Err(message) => self.fail(&message),
+        }
     }
 
     fn list(&mut self, dot: &Value<'a>, list: &'a [Stmt]) -> Result<Flow, Fault> {
@@ -125,7 +164,7 @@ impl<'a> Run<'a, '_> {
 
     fn stmt(&mut self, dot: &Value<'a>, stmt: &'a Stmt) -> Result<Flow, Fault> {
         self.place = Place::Stmt(stmt);
-        self.charge(0)?;
+        self.charge(1, 0)?;
         match &stmt.kind {
             StmtKind::Text(text) => self.write(text)?,
             StmtKind::Action(pipe, short) => self.action(dot, stmt, pipe, *short)?,
@@ -186,7 +225,7 @@ impl<'a> Run<'a, '_> {
         if self.out.len() > self.limit {
             return self.too_long();
         }
-        self.charge(self.out.len() - before)
+        self.charge(0, self.out.len() - before)
     }
 
     /// `if` and `with`.
@@ -214,11 +253,11 @@ impl<'a> Run<'a, '_> {
         let value = self.pipeline(dot, &branch.pipe)?;
         let mut done = false;
         let flow = match value {
-            Value::List(list, range) => {
-                let items = range.enumerate().map(|(i, at)| {
-                    let item = Value::Element(list[at].clone());
-                    (Value::int(i), item)
-                });
+            Value::List(list) => {
+                let items = list
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| (Value::int(i), Value::Element(item.clone())));
                 self.iterate(branch, items, &mut done)?
             }
             Value::Map(map) => {
@@ -269,7 +308,7 @@ impl<'a> Run<'a, '_> {
         let scope = self.variables.len();
         for (index, item) in items {
             *done = true;
-            self.charge(0)?;
+            self.charge(1, 0)?;
             match (branch.pipe.variables.as_slice(), branch.pipe.assigns) {
                 ([], _) => {}
                 ([name], true) => self.assign(name, item.clone())?,
@@ -328,7 +367,7 @@ impl<'a> Run<'a, '_> {
         }
         let value = last.unwrap_or(Value::Nothing);
         for name in &pipe.variables {
-            self.charge(owned_len(&value))?;
+            self.charge(0, owned_len(&value))?;
             if pipe.assigns {
                 self.assign(name, value.clone())?;
             } else {
@@ -357,7 +396,7 @@ impl<'a> Run<'a, '_> {
             None if name == "$" => self.root.clone(),
             None => return self.fail(&format!("undefined variable: {name}")),
         };
-        self.charge(owned_len(&value))?;
+        self.charge(0, owned_len(&value))?;
         Ok(value)
     }
 
@@ -367,7 +406,7 @@ impl<'a> Run<'a, '_> {
         command: &'a Command,
         last: Option<Value<'a>>,
     ) -> Result<Value<'a>, Fault> {
-        self.charge(0)?;
+        self.charge(command.args.len(), 0)?;
         let (first, args) = (&command.args[0], &command.args[1..]);
         match &first.kind {
             ExprKind::Field(_) | ExprKind::Variable(..) | ExprKind::Chain(..) => {
@@ -409,7 +448,7 @@ impl<'a> Run<'a, '_> {
         Ok(match &expr.kind {
             ExprKind::Bool(value) => Value::Bool(*value),
             ExprKind::Dot => {
-                self.charge(owned_len(dot))?;
+                self.charge(0, owned_len(dot))?;
                 dot.clone()
             }
             ExprKind::Number(number) => {
@@ -624,7 +663,6 @@ impl<'a> Run<'a, '_> {
         expr: &'a Expr,
     ) -> Result<Value<'a>, Fault> {
         self.place = Place::Expr(expr);
-        self.charge(0)?;
         let value = match &expr.kind {
             ExprKind::Nil => {
                 return match param {
@@ -714,6 +752,15 @@ impl<'a> Run<'a, '_> {
             value.type_name()
         ))
     }
+}
+
+/// A part of a fault's text, cut if it is longer than any that a person reads.
+fn shortened(mut text: String) -> String {
+    if text.len() > FAULT_PART {
+        text.truncate(text.floor_char_boundary(FAULT_PART));
+        text.push_str("...");
+    }
+    text
 }
 
 /// An argument as the code of a function sees it: what goes as `interface {}` is unwrapped.

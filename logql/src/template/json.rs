@@ -188,14 +188,14 @@ impl Reader<'_> {
             .count();
         if self.text.get(start + plain) == Some(&b'"') {
             self.at = start + plain + 1;
-            return Ok(String::from_utf8_lossy(&self.text[start..start + plain]).into());
+            return Ok(valid_text(&self.text[start..start + plain]));
         }
         let mut out = Vec::new();
         loop {
             let byte = self.peek().ok_or(Fault::Invalid)?;
             self.at += 1;
             match byte {
-                b'"' => return Ok(String::from_utf8_lossy(&out).into()),
+                b'"' => return Ok(valid_text(&out)),
                 b'\\' => self.escape(&mut out)?,
                 ..b' ' => return Err(Fault::Invalid),
                 _ => out.push(byte),
@@ -250,4 +250,17 @@ impl Reader<'_> {
             Ok(value * 16 + digit)
         })
     }
+}
+
+/// Text in which each byte that is not UTF-8 is U+FFFD.
+fn valid_text(bytes: &[u8]) -> Arc<str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '\u{fffd}'));
+    }
+    text.into()
 }

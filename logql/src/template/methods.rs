@@ -126,10 +126,10 @@ static TIME: [Function; 40] = [
         number(IntType::Int64, args.time(0).unix_nanos())
     }),
     fixed("UTC", &[], |_, args| {
-        Ok(Value::Time(args.time(0).in_zone(Zone::Utc)))
+        Ok(Value::Time(args.time(0).in_zone(Zone::UTC)))
     }),
     fixed("Local", &[], |_, args| {
-        Ok(Value::Time(args.time(0).in_zone(Zone::Utc)))
+        Ok(Value::Time(args.time(0).in_zone(Zone::UTC)))
     }),
     fixed("Location", &[], |_, args| {
         Ok(Value::Location(args.time(0).zone))

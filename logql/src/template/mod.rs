@@ -57,6 +57,8 @@ const WORK_MAX: u64 = 1 << 20;
 const BYTES_PER_UNIT: usize = 16;
 /// Longest string and longest result, in bytes. An entry is shorter, and an answer holds thousands.
 pub(crate) const OUTPUT_MAX: usize = 1 << 20;
+/// Longest part of a fault's text (the place, the message), in bytes: it becomes a label, and may show a whole value.
+const FAULT_PART: usize = 1 << 10;
 /// Bytes of the program of one pattern that is computed while running; eight of them are kept.
 const PATTERN_BYTES: usize = 512 << 10;
 
@@ -92,6 +94,8 @@ struct Inner {
     source: Box<[u8]>,
     /// The first one is run.
     trees: Vec<Tree>,
+    /// Nothing but text, labels and the line.
+    plain: bool,
     /// Constant patterns of functions that take a regular expression.
     patterns: Vec<Pattern>,
     reads: fields::Reads,
@@ -109,8 +113,14 @@ impl Template {
             .into_iter()
             .map(|text| Pattern::compile(text, budget))
             .collect();
+        let plain = trees[0].list.iter().all(|stmt| match &stmt.kind {
+            StmtKind::Text(_) => true,
+            StmtKind::Action(_, short) => *short != Short::No,
+            _ => false,
+        });
         Ok(Template {
             inner: Arc::new(Inner {
+                plain,
                 name: name.into(),
                 source: source.into(),
                 trees,

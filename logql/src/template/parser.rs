@@ -9,7 +9,7 @@ use super::tree::{Branch, Command, Expr, ExprKind, Pipe, Short, Stmt, StmtKind, 
 use crate::format::quote;
 
 /// Deepest nesting of parentheses and of blocks together. More is an error of the stage.
-const NESTING_MAX: usize = 100;
+const NESTING_MAX: usize = 200;
 
 /// What ended a list of statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,6 +63,33 @@ pub(super) enum Json {
     Map(Arc<[(Arc<str>, Json)]>),
 }
 
+/// A list, or a part of one. JSON is far shorter than what 32 bits count.
+#[derive(Debug, Clone)]
+pub(super) struct List {
+    items: Arc<[Json]>,
+    start: u32,
+    end: u32,
+}
+
+impl std::ops::Deref for List {
+    type Target = [Json];
+
+    fn deref(&self) -> &[Json] {
+        &self.items[self.start as usize..self.end as usize]
+    }
+}
+
+impl List {
+    /// A part of the list.
+    pub(super) fn part(self, range: std::ops::Range<usize>) -> List {
+        List {
+            end: self.start + range.end as u32,
+            start: self.start + range.start as u32,
+            items: self.items,
+        }
+    }
+}
+
 /// Go's integer types that can occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IntType {
@@ -87,7 +114,7 @@ pub(super) enum Value<'a> {
     Text(Text<'a>),
     /// The labels: `map[string]string`.
     Labels(&'a dyn Context),
-    List(Arc<[Json]>, std::ops::Range<usize>),
+    List(List),
     Map(Arc<[(Arc<str>, Json)]>),
     Time(Time),
     /// A `*time.Location`.
@@ -116,18 +143,27 @@ impl<'a> Value<'a> {
     }
 
     /// The value inside an `interface {}`; a null is no value.
+    #[inline]
     pub(super) fn unwrap(self) -> Value<'a> {
-        let Value::Element(json) = self else {
-            return self;
-        };
+        match self {
+            Value::Element(json) => Value::decoded(json),
+            other => other,
+        }
+    }
+
+    fn decoded(json: Json) -> Value<'a> {
         match json {
             Json::Null => Value::Nothing,
             Json::Bool(value) => Value::Bool(value),
             Json::Number(value) => Value::Float(value),
             Json::Str(text) => Value::Text(Text::Shared(text)),
             Json::List(list) => {
-                let len = list.len();
-                Value::List(list, 0..len)
+                let end = list.len() as u32;
+                Value::List(List {
+                    items: list,
+                    start: 0,
+                    end,
+                })
             }
             Json::Map(map) => Value::Map(map),
         }
@@ -151,7 +187,7 @@ impl<'a> Value<'a> {
             Value::Complex(..) => "complex128",
             Value::Text(_) => "string",
             Value::Labels(_) => "map[string]string",
-            Value::List(..) => "[]interface {}",
+            Value::List(_) => "[]interface {}",
             Value::Map(_) => "map[string]interface {}",
             Value::Time(_) => "time.Time",
             Value::Location(_) => "*time.Location",
@@ -176,7 +212,7 @@ impl<'a> Value<'a> {
             Value::Complex(real, imaginary) => *real != 0.0 || *imaginary != 0.0,
             Value::Text(text) => !text.is_empty(),
             Value::Labels(labels) => count_labels(*labels) > 0,
-            Value::List(_, range) => !range.is_empty(),
+            Value::List(list) => !list.is_empty(),
             Value::Map(map) => !map.is_empty(),
             Value::Time(_) | Value::Location(_) => true,
         }

@@ -10,11 +10,11 @@ use Param::{Any, Text as Str, Time as Instant};
 pub(in crate::template) static DATES: [Function; 7] = [
     fixed("date", &[Str, Any], date),
     fixed("toDate", &[Str, Str], |env, args| {
-        parse(env, args.text(0), args.text(1), &Zone::Utc)
+        parse(env, args.text(0), args.text(1), &Zone::UTC)
     }),
     fixed("toDateInZone", &[Str, Str, Str], |env, args| {
         let name = String::from_utf8_lossy(args.text(1));
-        let zone = env.scratch.zones.get(&name).unwrap_or(Zone::Utc);
+        let zone = env.scratch.zones.get(&name).unwrap_or(Zone::UTC);
         parse(env, args.text(0), args.text(2), &zone)
     }),
     fixed("unixToTime", &[Str], unix_to_time),
@@ -45,7 +45,7 @@ fn date<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
     env.check_length(layout.len().saturating_mul(16))?;
     env.charge(layout.len() as u64)?;
     let mut out = env.scratch.take();
-    time::format(&mut out, &time.in_zone(Zone::Utc), layout);
+    time::format(&mut out, &time.in_zone(Zone::UTC), layout);
     Ok(Value::owned(out))
 }
 

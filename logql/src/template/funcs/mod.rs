@@ -46,8 +46,8 @@ fn default<'a>(_: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
 
 fn from_json<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>) -> Outcome<'a> {
     let text = args.text(0);
-    // A value takes more memory than its text.
-    env.charge(text.len() as u64)?;
+    // A value takes more memory than its text: up to twenty times for lists of nothing.
+    env.charge(text.len() as u64 * 2)?;
     match json::decode(text) {
         Ok(value) => Ok(Value::Element(value)),
         Err(json::Fault::Invalid) => Ok(Value::Nothing),

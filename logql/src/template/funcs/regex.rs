@@ -74,7 +74,7 @@ fn replace_all<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>, expands: bool) ->
         if hit.end() > copied || hit.start() == 0 {
             if expands {
                 let group = |i: usize| captures.get(i).map(|(from, to)| &text[from..to]);
-                expand(&mut out, &compiled, replacement, &group);
+                expand(&mut out, limit, &compiled, replacement, &group);
             } else {
                 out.extend_from_slice(replacement);
             }
@@ -90,14 +90,20 @@ fn replace_all<'a>(env: &mut Env<'a, '_>, args: &mut Args<'a>, expands: bool) ->
 
 /// Appends a replacement: `$1`, `$name`, `${1}`, `${name}` stand for groups, `$$` for a dollar; a name is as long as it
 /// can be.
+///
+/// It stops as soon as the result is too long.
 fn expand<'t>(
     out: &mut Vec<u8>,
+    limit: usize,
     compiled: &Compiled,
     replacement: &[u8],
     group: &dyn Fn(usize) -> Option<&'t [u8]>,
 ) {
     let mut rest = replacement;
     while let Some(at) = memchr::memchr(b'$', rest) {
+        if out.len() > limit {
+            return;
+        }
         out.extend_from_slice(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(tail) = rest.strip_prefix(b"$") {

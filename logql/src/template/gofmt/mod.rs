@@ -33,17 +33,40 @@ pub(super) fn text_of(value: &Value<'_>, verb: char) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// The result would be longer than it may be.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
 /// Go's `fmt.Sprint`: blanks between operands of which neither is a string.
-pub(super) fn sprint(out: &mut Vec<u8>, values: &[Value<'_>]) {
+pub(super) fn sprint(out: &mut Vec<u8>, values: &[Value<'_>], limit: usize) -> Result<(), TooLong> {
+    let mut printer = Printer::new(out, limit);
     let mut was_text = true;
     for (i, value) in values.iter().enumerate() {
         let is_text = matches!(value, Value::Text(_) | Value::Element(Json::Str(_)));
         if i > 0 && !is_text && !was_text {
-            out.push(b' ');
+            printer.write(b" ");
         }
-        print_any(out, value);
+        printer.top(value, 'v');
         was_text = is_text;
     }
+    printer.finish()
+}
+
+/// Go's `fmt.Sprintln`: blanks between all operands, and a line end.
+pub(super) fn sprintln(
+    out: &mut Vec<u8>,
+    values: &[Value<'_>],
+    limit: usize,
+) -> Result<(), TooLong> {
+    let mut printer = Printer::new(out, limit);
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            printer.write(b" ");
+        }
+        printer.top(value, 'v');
+    }
+    printer.write(b"\n");
+    printer.finish()
 }
 
 /// Flags, width and precision of a verb.
@@ -81,6 +104,10 @@ impl<'o> Printer<'o> {
             spec: Spec::default(),
             faulty: false,
         }
+    }
+
+    fn finish(&self) -> Result<(), TooLong> {
+        if self.full { Err(TooLong) } else { Ok(()) }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -170,7 +197,7 @@ impl<'o> Printer<'o> {
             Value::Complex(real, imaginary) => self.complex(value, *real, *imaginary, verb),
             Value::Text(text) => self.text(text, verb, value),
             Value::Labels(_) | Value::Map(_) => self.map(value, verb),
-            Value::List(list, range) => self.list(&list[range.clone()], verb),
+            Value::List(list) => self.list(list, verb),
             Value::Time(time) => {
                 let mut text = Vec::new();
                 if self.spec.go_syntax {
@@ -242,9 +269,14 @@ impl<'o> Printer<'o> {
     }
 
     fn unicode(&mut self, number: i64) {
-        let digits = self.spec.precision.unwrap_or(4).max(4);
-        let digits = digits.min(self.limit);
-        let mut text = format!("U+{:0digits$X}", number as u64);
+        let digits = format!("{:X}", number as u64);
+        let least = self.spec.precision.unwrap_or(4).max(4);
+        let zeros = least.saturating_sub(digits.len());
+        if zeros > self.limit {
+            self.full = true;
+            return;
+        }
+        let mut text = format!("U+{}{digits}", "0".repeat(zeros));
         let c = u32::try_from(number).ok().and_then(char::from_u32);
         if let Some(c) = c.filter(|c| self.spec.sharp && printable(*c)) {
             text.push_str(&format!(" '{c}'"));
@@ -281,6 +313,7 @@ impl<'o> Printer<'o> {
             _ => format!("{abs}"),
         };
         let prefix = match (base, verb) {
+            (8, 'O') if spec.sharp && !digits.starts_with('0') && least <= digits.len() => "0o0",
             (8, 'O') => "0o",
             (2, _) if spec.sharp => "0b",
             (8, _) if spec.sharp && !digits.starts_with('0') && least <= digits.len() => "0",

@@ -1,18 +1,18 @@
 //! `printf`: format strings of Go. What does not fit is text (`%!d(string=x)`), never an error.
 
-use super::{Printer, Spec};
+use super::{Printer, Spec, TooLong};
 use crate::template::value::{IntType, Value};
 
 /// Largest width and precision that Go takes from an operand.
 const STAR_MAX: i64 = 1_000_000;
 
-/// Formats the operands. `Err`: the result would be longer than `limit` bytes.
+/// Formats the operands, into at most `limit` bytes.
 pub(in crate::template) fn printf(
     format: &[u8],
     args: &[Value<'_>],
     out: &mut Vec<u8>,
     limit: usize,
-) -> Result<(), ()> {
+) -> Result<(), TooLong> {
     let mut formatter = Formatter {
         format,
         at: 0,
@@ -24,10 +24,7 @@ pub(in crate::template) fn printf(
         printer: Printer::new(out, limit),
     };
     formatter.run();
-    if formatter.printer.full {
-        return Err(());
-    }
-    Ok(())
+    formatter.printer.finish()
 }
 
 struct Formatter<'f, 'v, 'o> {
@@ -119,29 +116,26 @@ impl Formatter<'_, '_, '_> {
 
     /// An index of an operand: `[2]`.
     fn index(&mut self) {
+        self.after_index = false;
         if self.peek() != Some(b'[') {
             return;
         }
         self.reordered = true;
         let rest = &self.format[self.at..];
-        let Some(len) = memchr::memchr(b']', rest) else {
+        let end = memchr::memchr(b']', rest).filter(|_| rest.len() >= 3);
+        let Some(len) = end else {
             self.good = false;
             self.at += 1;
             return;
         };
-        let digits = std::str::from_utf8(&rest[1..len]).unwrap_or("");
-        let digits = digits.bytes().all(|b| b.is_ascii_digit()).then_some(digits);
         self.at += len + 1;
-        match digits.and_then(|digits| digits.parse::<usize>().ok()) {
-            Some(number) if (1..=self.args.len()).contains(&number) => {
-                self.next = number - 1;
-                self.after_index = true;
-            }
-            Some(_) => {
-                self.good = false;
-                self.after_index = true;
-            }
-            None => self.good = false,
+        let digits = std::str::from_utf8(&rest[1..len]).unwrap_or("");
+        let number = digits.parse::<usize>();
+        let number = number.ok().filter(|_| !digits.starts_with('+'));
+        self.after_index = number.is_some();
+        match number {
+            Some(number) if (1..=self.args.len()).contains(&number) => self.next = number - 1,
+            _ => self.good = false,
         }
     }
 
@@ -225,16 +219,18 @@ impl Formatter<'_, '_, '_> {
         } else if self.next >= self.args.len() {
             b"(MISSING)"
         } else {
-            if verb == 'v' && self.printer.spec.sharp {
-                self.printer.spec.sharp = false;
-                self.printer.spec.go_syntax = true;
-            }
-            if verb == 'v' {
+            if matches!(verb, 'v' | 'w') {
+                let spec = &mut self.printer.spec;
+                spec.go_syntax = std::mem::take(&mut spec.sharp);
                 // `%+v` means names of fields, of which no value here has any.
-                self.printer.spec.plus = false;
+                spec.plus = false;
             }
+            let value = &self.args[self.next];
             self.next += 1;
-            return self.printer.top(&self.args[self.next - 1], verb);
+            if verb == 'w' {
+                return self.printer.bad_verb(value, verb);
+            }
+            return self.printer.top(value, verb);
         };
         self.printer.write(b"%!");
         self.printer.write(name);

@@ -92,7 +92,11 @@ struct Piece<'l> {
 fn next_piece(layout: &[u8]) -> Piece<'_> {
     let mut at = 0;
     while at < layout.len() {
-        if let Some((field, len, skip)) = field_at(&layout[at..]) {
+        let begins = matches!(
+            layout[at],
+            b'0'..=b'6' | b'J' | b'M' | b'P' | b'p' | b'Z' | b'-' | b'_' | b'.' | b','
+        );
+        if begins && let Some((field, len, skip)) = field_at(&layout[at..]) {
             return Piece {
                 literal: &layout[..at + skip],
                 field: Some(field),
@@ -118,7 +122,9 @@ fn field_at(layout: &[u8]) -> Option<(Field, usize, usize)> {
         let ends = !layout.get(1 + len).is_some_and(u8::is_ascii_digit);
         return ends.then_some((Field::Fraction(*point, len, *digit == b'9'), 1 + len, 0));
     }
-    let (text, field) = FIELDS.iter().find(|(text, _)| layout.starts_with(text))?;
+    let first = *layout.first()?;
+    let fits = |text: &[u8]| text[0] == first && layout.starts_with(text);
+    let (text, field) = FIELDS.iter().find(|(text, _)| fits(text))?;
     let word = matches!(field, Field::Month | Field::Weekday);
     if word && layout.get(3).is_some_and(u8::is_ascii_lowercase) {
         return None;
@@ -148,9 +154,18 @@ pub(in crate::template) fn format(out: &mut Vec<u8>, time: &Time, mut layout: &[
 
 /// At least `width` digits, zeros in front.
 fn zeros(out: &mut Vec<u8>, value: i64, width: usize) {
-    let sign = if value < 0 { "-" } else { "" };
-    let text = format!("{sign}{:0width$}", value.unsigned_abs());
-    out.extend_from_slice(text.as_bytes());
+    if value < 0 {
+        out.push(b'-');
+    }
+    let mut rest = value.unsigned_abs();
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while rest > 0 || digits.len() - at < width {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn blanks(out: &mut Vec<u8>, value: i64, width: usize) {
@@ -183,7 +198,7 @@ fn format_field(out: &mut Vec<u8>, field: Field, date: Date, clock: Clock) {
         Field::Second => zeros(out, i64::from(clock.second), 1),
         Field::ZeroSecond => zeros(out, i64::from(clock.second), 2),
         Field::LongYear => zeros(out, date.year, 4),
-        Field::Year => zeros(out, date.year.max(0) % 100, 2),
+        Field::Year => zeros(out, date.year.abs() % 100, 2),
         Field::UpperPm => out.extend_from_slice(if pm { b"PM" } else { b"AM" }),
         Field::LowerPm => out.extend_from_slice(if pm { b"pm" } else { b"am" }),
         Field::ZoneName | Field::Offset { .. } | Field::Fraction(..) => {}
@@ -533,7 +548,7 @@ impl Found {
             zone,
         };
         if self.utc {
-            return Some(time(local, Zone::Utc));
+            return Some(time(local, Zone::UTC));
         }
         let name = self.zone_name.as_str();
         if let Some(offset) = self.offset {
@@ -543,7 +558,7 @@ impl Found {
             let shown = if own {
                 zone.clone()
             } else {
-                Zone::Fixed(offset, name.into())
+                Zone::fixed(offset, name)
             };
             return Some(time(secs, shown));
         }
@@ -559,7 +574,7 @@ impl Found {
             .strip_prefix("GMT")
             .and_then(|text| text.parse::<i32>().ok());
         let offset = hours.unwrap_or(0) * 3_600;
-        Some(time(local, Zone::Fixed(offset, name.into())))
+        Some(time(local, Zone::fixed(offset, name)))
     }
 }
 

