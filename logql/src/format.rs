@@ -41,7 +41,7 @@ pub fn go_v(value: f64) -> String {
 
 /// The shortest digits that read back as the value, in exponent form. Where two of the same length are equally near,
 /// Go takes the even one and Rust does not.
-fn shortest(value: f64) -> String {
+pub(crate) fn shortest(value: f64) -> String {
     let text = format!("{value:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let places = digits.len().saturating_sub(2);
@@ -174,6 +174,7 @@ fn read_float(text: &str) -> Option<f64> {
             let plain = drop_separators(&lower)?;
             match plain.strip_prefix("0x") {
                 Some(hex) => read_hex_float(hex)?,
+                None if plain.starts_with(['+', '-']) => return None,
                 None if plain
                     .bytes()
                     .all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) =>

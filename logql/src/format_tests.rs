@@ -48,6 +48,7 @@ fn text_is_read_as_by_go() {
     assert_eq!(float("010"), Ok(10.0));
     assert_eq!(float("-Inf"), Ok(f64::NEG_INFINITY));
     assert_eq!(float("0x10"), Err("\"0x10\": invalid syntax".to_owned()));
+    assert!(float("-+5").is_err());
     assert!(float("nan").is_ok_and(f64::is_nan) && float("+nan").is_err());
     assert_eq!(float(""), Err("\"\": invalid syntax".to_owned()));
     assert_eq!(

@@ -49,7 +49,7 @@ use crate::regexes::Budget;
 use scratch::Pattern;
 use tree::{ExprKind, Short, Stmt, StmtKind, Tree};
 
-/// Deepest recursion while running. It bounds the stack that a query thread needs.
+/// Deepest recursion while running. It bounds the stack that a query thread needs: less than 400 KiB at this depth.
 const DEPTH_MAX: usize = 400;
 /// Work of one evaluation. More is surely a loop that was not meant: a line of 256 KiB through twenty functions is half.
 const WORK_MAX: u64 = 1 << 20;

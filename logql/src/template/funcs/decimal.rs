@@ -26,7 +26,7 @@ impl Decimal {
             let shown = crate::format::go_v(value);
             return Err(format!("Cannot create a Decimal from {shown}"));
         }
-        let text = format!("{:e}", value.abs());
+        let text = crate::format::shortest(value.abs());
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let coefficient: u64 = format!("{whole}{fraction}").parse().unwrap_or(0);
