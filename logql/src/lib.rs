@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod plan;
 mod print;
 mod regexes;
+mod template;
 pub mod value;
 mod words;
 

@@ -36,6 +36,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// A budget of its own for what is compiled while a query runs.
+    pub(crate) fn limited(bytes: usize) -> Self {
+        Budget { left: bytes }
+    }
+
     /// Compiles a translated pattern.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
         for size in PROGRAM_SIZES {
@@ -102,7 +107,7 @@ pub(crate) fn check_captures(pattern: &[u8]) -> Result<(), String> {
 /// A Go pattern in Rust's syntax whose named groups are its only groups, and their names in order.
 pub(crate) fn translate_captures(pattern: &str) -> Result<(String, Vec<String>), String> {
     let mut translator = Translator::new(pattern, 0, Anchors::Text);
-    translator.keeps_named = true;
+    translator.kept = Kept::Named;
     translator.finish()?;
     Ok((translator.out, translator.names))
 }
@@ -144,6 +149,15 @@ pub(crate) fn char_ranges(class: &str, fold: bool) -> Option<Vec<CharRange>> {
     }
 }
 
+/// A Go pattern in Rust's syntax whose groups can be asked for by number, and their names; the first is the whole match.
+pub(crate) fn translate_groups(pattern: &str) -> Result<(String, Vec<Option<String>>), String> {
+    let mut translator = Translator::new(pattern, 0, Anchors::Text);
+    translator.kept = Kept::All;
+    translator.captures.push(None);
+    translator.finish()?;
+    Ok((translator.out, translator.captures))
+}
+
 fn run(pattern: &str, anchors: Anchors) -> Result<Translator<'_>, String> {
     let mut translator = Translator::new(pattern, 0, anchors);
     translator.finish()?;
@@ -175,6 +189,14 @@ fn fault(what: &str, text: &str) -> String {
     format!("error parsing regexp: {what}: `{text}`")
 }
 
+/// Which groups can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    None,
+    Named,
+    All,
+}
+
 #[derive(Debug)]
 struct Translator<'p> {
     pattern: &'p str,
@@ -190,8 +212,9 @@ struct Translator<'p> {
     /// Where the repetition operator began that ended just here.
     repeat: Option<(usize, usize)>,
     names: Vec<String>,
-    /// Whether named groups stay groups.
-    keeps_named: bool,
+    kept: Kept,
+    /// Names of the groups that stay groups.
+    captures: Vec<Option<String>>,
     unicode_classes: usize,
 }
 
@@ -207,7 +230,8 @@ impl<'p> Translator<'p> {
             widest: 1,
             repeat: None,
             names: Vec::new(),
-            keeps_named: false,
+            kept: Kept::None,
+            captures: Vec::new(),
             unicode_classes: 0,
         }
     }
@@ -336,18 +360,26 @@ impl Translator<'_> {
             return Err(fault("expression nests too deeply", self.pattern));
         }
         let rest = self.rest();
-        let mut group = "(?:";
+        let mut name = None;
         if rest.starts_with("(?P<") || rest.starts_with("(?<") {
             self.named()?;
-            if self.keeps_named {
-                group = "(";
-            }
+            name = self.names.last().cloned();
         } else if rest.starts_with("(?") {
             return self.flags();
         } else {
             self.at += 1;
         }
-        self.out.push_str(group);
+        let stays = match self.kept {
+            Kept::None => false,
+            Kept::Named => name.is_some(),
+            Kept::All => true,
+        };
+        if stays {
+            self.captures.push(name);
+            self.out.push('(');
+        } else {
+            self.out.push_str("(?:");
+        }
         self.enter();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use logql::eval::EvalError;
 
 use crate::api::{Cancel, QueryStats};
+use crate::clock::{Clock as _, SystemClock};
 
 /// Limits and counters of one query.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Budget<'q> {
     pub(super) cancel: &'q Cancel,
     /// Counters for the answer.
     pub(super) stats: QueryStats,
+    /// What templates take for now: the time when the query began.
+    pub(super) now: i64,
 }
 
 impl<'q> Budget<'q> {
@@ -22,6 +25,7 @@ impl<'q> Budget<'q> {
             memory,
             cancel,
             stats: QueryStats::default(),
+            now: SystemClock::new().wall(),
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn range(
         lengths: leaf.needs() == Needs::Bytes,
         fixed_series,
         filter: column_filter(&leaf.pipeline),
-        pipeline: leaf.pipeline.run(),
+        pipeline: leaf.pipeline.run().at(budget.now),
         buffers: Buffers::new().map_err(storage)?,
         tables: Minutes::default(),
         sum: Accumulator::new(leaf, steps, max_series, budget.memory),

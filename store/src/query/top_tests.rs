@@ -11,6 +11,7 @@ fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
         memory,
         cancel,
         stats: QueryStats::default(),
+        now: 0,
     }
 }
 
