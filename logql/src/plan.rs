@@ -264,7 +264,7 @@ pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
 }
 
 /// What a range aggregation makes of its entries, given the grouping of a `sum` directly around it.
-pub(crate) fn around<'q>(range: &'q RangeExpr, sum: Option<&'q Grouping>) -> Around<'q> {
+fn around<'q>(range: &'q RangeExpr, sum: Option<&'q Grouping>) -> Around<'q> {
     let labels = match sum.or(range.grouping.as_ref()) {
         _ if range.op == "absent_over_time" => Read::Nothing,
         Some(grouping) if grouping.without => Read::All,

@@ -74,6 +74,10 @@ fn names(template: &Template, out: &mut Vec<String>) {
     out.extend(template.fields().iter().map(|name| name.to_string()));
 }
 
+fn uses_time(template: &Template) -> bool {
+    template.uses_timestamp() || template.uses_now()
+}
+
 /// `line_format`
 #[derive(Debug, Clone)]
 pub(super) struct LineFormat {
@@ -94,7 +98,7 @@ impl LineFormat {
     }
 
     pub(super) fn uses_time(&self) -> bool {
-        self.template.uses_timestamp()
+        uses_time(&self.template)
     }
 
     /// Writes the new line; false: it stays as it is.
@@ -108,6 +112,10 @@ impl LineFormat {
         out.clear();
         if self.template.is_line() {
             return false;
+        }
+        if let Some(text) = self.template.as_text() {
+            out.extend_from_slice(text);
+            return true;
         }
         if let Some(name) = self.template.as_field() {
             // A label is copied, and what is no label, as the error slot, is nothing.

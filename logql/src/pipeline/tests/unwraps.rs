@@ -2,27 +2,30 @@
 
 use super::show;
 use crate::ast::Expr;
-use crate::pipeline::{EntryView, Pipeline};
+use crate::pipeline::{Around, EntryView, Pipeline, Read};
 use crate::regexes::Budget;
 
 /// The pipeline of a range aggregation, whatever it aggregates.
 fn pipeline(query: &str) -> Pipeline {
     let expr = crate::parser::parse(query).expect(query);
-    let (range, grouping) = match &expr {
-        Expr::Range(range) => (range, None),
-        Expr::Vector(vector) => match &vector.inner {
-            Expr::Range(range) => (
-                range,
-                vector.grouping.clone().or(Some(crate::ast::Grouping {
-                    without: false,
-                    names: Vec::new(),
-                })),
-            ),
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
+    let (range, sum) = match &expr {
+        Expr::Vector(vector) => (&vector.inner, Some(&vector.grouping)),
+        other => (other, None),
     };
-    let around = crate::plan::around(range, grouping.as_ref());
+    let Expr::Range(range) = range else {
+        panic!("a range aggregation is expected: {query}");
+    };
+    let labels = match sum.unwrap_or(&range.grouping) {
+        None if sum.is_some() => Read::Nothing,
+        Some(grouping) if !grouping.without && grouping.names.is_empty() => Read::Nothing,
+        Some(grouping) if !grouping.without => Read::Named(&grouping.names),
+        _ => Read::All,
+    };
+    let around = Around {
+        labels,
+        lines: false,
+        unwrap: range.range.unwrap.as_ref(),
+    };
     Pipeline::compile(&range.range.log, &around, &mut Budget::default()).expect(query)
 }
 
