@@ -37,8 +37,3 @@ pub(crate) fn unexpected(token: &Token, expecting: &[&str]) -> ParseError {
     }
     at((token.line, token.col), &message)
 }
-
-/// A part of the language that parses, but is not evaluated yet.
-pub(crate) fn unsupported(what: &str) -> ParseError {
-    plain(format!("{what} is not supported yet"))
-}

@@ -4,80 +4,62 @@ use super::{check_lines, labels_of, pipeline, run_on};
 
 #[test]
 fn names_that_are_taken() {
-    let check = |stages: &str, line: &str, expected: &str| {
+    let meta = "meta:m=s";
+    let stream = "stream:pod=p";
+    let moved = "meta:pod_extracted=t";
+    // A stream label's name stays taken after it is gone, that of metadata does not.
+    for (stages, line, expected) in [
+        ("", "", [meta, stream, moved].as_slice()),
+        (
+            "| logfmt",
+            "pod=x m=y",
+            &[meta, "m_extracted=y", stream, "pod_extracted=x"],
+        ),
+        ("| drop pod | logfmt", "pod=x", &[meta, "pod_extracted=x"]),
+        ("| drop m | logfmt", "m=y", &["m=y", stream, moved]),
+        (
+            "| logfmt | drop m | logfmt",
+            "m=y",
+            &["m=y", "m_extracted=y", stream, moved],
+        ),
+        ("| label_format pod=\"new\"", "", &[meta, "pod=new", moved]),
+        ("| label_format m=\"new\"", "", &["m=new", stream, moved]),
+        ("| label_format x=pod", "", &[meta, moved, "x=p"]),
+        (
+            "| label_format x=m, y=pod_extracted",
+            "",
+            &[stream, "x=s", "y=t"],
+        ),
+        ("| label_format x=nope", "", &[meta, stream, moved]),
+        (
+            "| json",
+            "{\"o\":{\"m\":1},\"pod\":2,\"m\":3}",
+            &[meta, "m_extracted=3", "o_m=1", stream, "pod_extracted=2"],
+        ),
+        (
+            "| json x=\"m\", m=\"m\"",
+            "{\"m\":3}",
+            &[meta, "m_extracted=3", stream, moved, "x=3"],
+        ),
+        (
+            "| pattern \"<pod> <m>\"",
+            "1 2",
+            &[meta, "m_extracted=2", stream, "pod_extracted=1"],
+        ),
+        (
+            "| regexp `(?P<pod>.) (?P<m>.)`",
+            "1 2",
+            &[meta, "m_extracted=2", stream, "pod_extracted=1"],
+        ),
+    ] {
         let labels = run_on(
             &pipeline(stages),
             &[("a", "b"), ("pod", "p")],
             &[("m", "s"), ("pod", "t")],
             line.as_bytes(),
         );
-        assert_eq!(labels, expected, "{stages} on {line}");
-    };
-    check("", "", "meta:m=s stream:pod=p meta:pod_extracted=t");
-    // A stream label's name stays taken after it is gone, that of metadata does not.
-    check(
-        "| logfmt",
-        "pod=x m=y",
-        "meta:m=s m_extracted=y stream:pod=p pod_extracted=x",
-    );
-    check("| drop pod | logfmt", "pod=x", "meta:m=s pod_extracted=x");
-    check(
-        "| drop m | logfmt",
-        "m=y",
-        "m=y stream:pod=p meta:pod_extracted=t",
-    );
-    check(
-        "| logfmt | drop m | logfmt",
-        "m=y",
-        "m_extracted=y m=y stream:pod=p meta:pod_extracted=t"
-            .replace("m_extracted=y m=y", "m=y m_extracted=y")
-            .as_str(),
-    );
-    check(
-        "| label_format pod=\"new\"",
-        "",
-        "meta:m=s pod=new meta:pod_extracted=t",
-    );
-    check(
-        "| label_format m=\"new\"",
-        "",
-        "m=new stream:pod=p meta:pod_extracted=t",
-    );
-    check(
-        "| label_format x=pod",
-        "",
-        "meta:m=s meta:pod_extracted=t x=p",
-    );
-    check(
-        "| label_format x=m, y=pod_extracted",
-        "",
-        "stream:pod=p x=s y=t",
-    );
-    check(
-        "| label_format x=nope",
-        "",
-        "meta:m=s stream:pod=p meta:pod_extracted=t",
-    );
-    check(
-        "| json",
-        "{\"o\":{\"m\":1},\"pod\":2,\"m\":3}",
-        "meta:m=s m_extracted=3 o_m=1 stream:pod=p pod_extracted=2",
-    );
-    check(
-        "| json x=\"m\", m=\"m\"",
-        "{\"m\":3}",
-        "meta:m=s m_extracted=3 stream:pod=p meta:pod_extracted=t x=3",
-    );
-    check(
-        "| pattern \"<pod> <m>\"",
-        "1 2",
-        "meta:m=s m_extracted=2 stream:pod=p pod_extracted=1",
-    );
-    check(
-        "| regexp \"(?P<pod>\\\\d) (?P<m>\\\\d)\"",
-        "1 2",
-        "meta:m=s m_extracted=2 stream:pod=p pod_extracted=1",
-    );
+        assert_eq!(labels, expected.join(" "), "{stages} on {line}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is most easily got wrong (logql.md section 14), as far as pipelines decide it.
 
-use super::{check_lines, labels_of, metric, pipeline, run_on};
+use super::{EntryView, check_lines, labels_of, metric, pipeline, run_on};
 
 #[test]
 fn log_queries() {
@@ -68,6 +68,79 @@ fn log_queries() {
 }
 
 #[test]
+fn templates() {
+    check_lines(
+        "| logfmt | label_format x=\"new\",y=\"{{.x}}\"",
+        &[("x=1", "x=new y=1")],
+    );
+    check_lines(
+        "| logfmt | label_format x=lvl, z=\"{{.lvl}}{{.x}}\"",
+        &[("lvl=l x=1", "x=l z=l")],
+    );
+    check_lines(
+        "| logfmt | label_format z=\"{{.lvl}}{{.x}}\", w=\"{{.z}}\"",
+        &[("lvl=l x=1", "lvl=l w=\"\" x=1 z=l1")],
+    );
+    let failed = "__error__=TemplateFormatErr __error_details__=\"template: label:1:2: executing \\\"label\\\" at <div \
+                  1 0>: error calling div: runtime error: integer divide by zero\"";
+    check_lines(
+        "| logfmt | label_format x=\"{{div 1 0}}\", y=\"{{.x}}\"",
+        &[("x=1", &format!("{failed} x=1 y=1"))],
+    );
+    check_lines(
+        "| logfmt | label_format x=\"{{.nope}}\"",
+        &[("x=1", "x=\"\"")],
+    );
+    check_lines(
+        "| logfmt | label_format y=x, x=\"{{.y}}\"",
+        &[("x=1", "x=1 y=1")],
+    );
+    let errors = "| json | label_format e=\"{{.__error__}}\", d=__error__ | drop __error__, __error_details__";
+    check_lines(errors, &[("bad", "e=JSONParserErr")]);
+    let line_of = |stages: &str, line: &str| {
+        let pipeline = pipeline(stages);
+        let mut run = pipeline.run();
+        let entry = EntryView {
+            ts: 1_000_000_000,
+            line: line.as_bytes(),
+            stream: &[("a", "b")],
+            metadata: &[("m", "s")],
+        };
+        let outcome = run.process(&entry).expect("no filter");
+        String::from_utf8_lossy(outcome.line).into_owned()
+    };
+    let check = |stages: &str, line: &str, expected: &str| {
+        assert_eq!(line_of(stages, line), expected, "{stages} on {line}");
+    };
+    check(
+        "| logfmt | line_format \"{{int .n}} {{float64 .n}}\"",
+        "n=010",
+        "8 10",
+    );
+    check(
+        "| line_format \"{{trunc 2 __line__}}|{{alignLeft 2 __line__}}\"",
+        "h\u{e9}llo",
+        "h\u{fffd}|h\u{e9}",
+    );
+    check("| json | line_format \"{{.__error__}}\"", "bad", "");
+    check(
+        "| json | line_format \"{{.__error__}}!\"",
+        "bad",
+        "JSONParserErr!",
+    );
+    check("| line_format \"{{.nope}}\"", "x", "");
+    check("| line_format \"{{__line__}}\"", "x", "x");
+    check("| line_format \"{{div 1 0}}\"", "x", "x");
+    check(
+        "| line_format \"{{.a}} {{.m}}\" | line_format \"{{__line__}}!\"",
+        "x",
+        "b s!",
+    );
+    check("| line_format \"{{ . }}\"", "x", "map[a:b m:s]");
+    check("| line_format \"{{ __timestamp__.Unix }}\"", "x", "1");
+}
+
+#[test]
 fn metric_queries() {
     let check = |query: &str, line: &str, expected: &str| {
         let labels = run_on(&metric(query), &[("a", "b")], &[], line.as_bytes());
@@ -90,4 +163,14 @@ fn metric_queries() {
         "bad",
         "",
     );
+    check(
+        "count_over_time({a=\"b\"} | line_format \"{{div 1 0}}\" [1m])",
+        "x",
+        "",
+    );
+    let bytes = "bytes_over_time({a=\"b\"} | line_format \"{{div 1 0}}\" [1m])";
+    check(bytes, "x", "__error__=TemplateFormatErr");
+    let class =
+        "sum by (c) (count_over_time({a=\"b\"} | json | label_format c=\"{{trunc 1 .s}}xx\" [1m]))";
+    check(class, "{\"r\":1,\"s\":404}", "c=4xx");
 }
