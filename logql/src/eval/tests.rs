@@ -245,6 +245,9 @@ fn operators_with_two_vectors() {
         "{app=y,pod=3} 0:3",
     );
     check("A unless on (app) APPS", "", "{app=y,pod=3} 10:4");
+    // No labels meet no labels only.
+    check("vector(1) + max by (app) ( A )", "", "");
+    check("vector(1) + max( A )", "{} 6", "{} 0:6 10:5");
     check("max( A ) or on () NAN", "{} 5", "{} 0:5 10:4");
 }
 
