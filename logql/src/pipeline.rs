@@ -21,6 +21,7 @@ mod json_scan;
 mod labels;
 mod line;
 mod logfmt;
+mod marks;
 mod names;
 mod regexp;
 mod scan;

@@ -1,8 +1,8 @@
 //! `json` without expressions: every member becomes a label, those of objects inside under joined names.
 
 use super::json_scan::{Fault, Kind, Member, Members, Value};
-use super::labels::{Labels, Text};
-use super::names::push_sanitised;
+use super::labels::{Claim, Labels, Text};
+use super::names::{push_known, push_sanitised};
 use super::unescape;
 use super::wanted::{Task, Wanted};
 
@@ -43,7 +43,7 @@ pub(super) fn parse(line: &[u8], labels: &mut Labels<'_, '_, '_>, scratch: &mut 
         Task::Only(wanted) => Some(wanted),
         Task::All(ahead) => {
             if let Some(ahead) = ahead {
-                let walk = Walk::new(labels, scratch, Some(ahead), true).run(line);
+                let walk = Walk::new(labels, scratch, Some(ahead), true).run(line, None);
                 if matches!(walk, Err(Halt::Mismatch)) {
                     return false;
                 }
@@ -51,7 +51,9 @@ pub(super) fn parse(line: &[u8], labels: &mut Labels<'_, '_, '_>, scratch: &mut 
             None
         }
     };
-    match Walk::new(labels, scratch, wanted, false).run(line) {
+    // Where everything is copied, the whole line is looked at once.
+    let text = if wanted.is_none() { clean(line) } else { None };
+    match Walk::new(labels, scratch, wanted, false).run(line, text) {
         Ok(()) | Err(Halt::Done) => true,
         Err(Halt::Mismatch) => false,
         Err(Halt::Fault(fault)) => {
@@ -86,37 +88,44 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
         }
     }
 
-    fn run(&mut self, line: &[u8]) -> Result<(), Halt> {
+    /// Walks a line, which may be known as a clean text.
+    fn run(&mut self, line: &[u8], text: Option<&str>) -> Result<(), Halt> {
         let mut members = Members::new(line);
         while let Some(member) = members.next()? {
             match member.value.kind {
                 Kind::Text | Kind::Number | Kind::Bool => {
-                    if let Some(name) = self.top_name(&member) {
-                        self.set(name, &member.value)?;
+                    if let Some(claim) = self.top_name(&member, text) {
+                        self.set(claim, &member.value, text)?;
                     }
                 }
-                Kind::Object => self.object(&member, 1)?,
+                Kind::Object => self.object(&member, text, 1)?,
                 Kind::Null | Kind::Array => {}
             }
         }
         Ok(())
     }
 
-    fn object(&mut self, member: &Member<'_>, depth: u32) -> Result<(), Halt> {
+    fn object(
+        &mut self,
+        member: &Member<'_>,
+        text: Option<&str>,
+        depth: u32,
+    ) -> Result<(), Halt> {
         let outside = self.scratch.prefix.len();
         self.push_part(member);
         let prefix = self.scratch.prefix.as_str();
         let looked_into = self.wanted.is_none_or(|wanted| wanted.has_prefix(prefix));
         if looked_into && depth <= MAX_DEPTH {
+            let text = part(text, member.value.at, member.value.text.len());
             let mut members = Members::new(member.value.text);
             while let Some(member) = members.next()? {
                 match member.value.kind {
                     Kind::Text | Kind::Number | Kind::Bool => {
-                        if let Some(name) = self.inner_name(&member) {
-                            self.set(name, &member.value)?;
+                        if let Some(claim) = self.inner_name(&member) {
+                            self.set(claim, &member.value, text)?;
                         }
                     }
-                    Kind::Object => self.object(&member, depth + 1)?,
+                    Kind::Object => self.object(&member, text, depth + 1)?,
                     Kind::Null | Kind::Array => {}
                 }
             }
@@ -140,7 +149,7 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
     }
 
     /// The name to set a member of the outermost object under.
-    fn top_name(&mut self, member: &Member<'_>) -> Option<Text> {
+    fn top_name(&mut self, member: &Member<'_>, text: Option<&str>) -> Option<Claim> {
         let key = unescaped(member, &mut self.scratch.key);
         match self.wanted {
             Some(wanted) => {
@@ -149,14 +158,19 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
             }
             None if !self.labels.has_room(key.len() + member.value.text.len()) => None,
             None => {
-                let name = self.labels.push_with(|out| push_sanitised(out, key, true));
+                let text = part(text, member.key_at, member.key.len());
+                let text = text.filter(|_| !member.key_escaped);
+                let name = self.labels.push_with(|out| match text {
+                    Some(_) => push_known(out, key, text, true),
+                    None => push_sanitised(out, key, true),
+                });
                 self.labels.claim(name)
             }
         }
     }
 
     /// The name to set a member of an object inside under.
-    fn inner_name(&mut self, member: &Member<'_>) -> Option<Text> {
+    fn inner_name(&mut self, member: &Member<'_>) -> Option<Claim> {
         let outside = self.scratch.prefix.len();
         self.push_part(member);
         let name = self.scratch.prefix.as_str();
@@ -174,17 +188,36 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
         found
     }
 
-    fn set(&mut self, name: Text, value: &Value<'_>) -> Result<(), Halt> {
-        let value = push_value(self.labels, value, &mut self.scratch.value);
-        self.labels.set(name, value);
+    fn set(
+        &mut self,
+        claim: Claim,
+        value: &Value<'_>,
+        text: Option<&str>,
+    ) -> Result<(), Halt> {
+        let value = match part(text, value.at, value.text.len()) {
+            Some(text) if !value.escaped => self.labels.push(text),
+            _ => push_value(self.labels, value, &mut self.scratch.value),
+        };
+        self.labels.set_claimed(claim, value);
         match self.wanted {
             // Once nothing is missing, no filter is asked any more: so does Loki.
             Some(_) if !self.ahead && self.labels.all_found() => Err(Halt::Done),
-            _ if !self.labels.passes_early(name) => Err(Halt::Mismatch),
+            _ if !self.labels.passes_early(claim.name) => Err(Halt::Mismatch),
             Some(wanted) if self.ahead && wanted.is_complete(self.labels) => Err(Halt::Done),
             _ => Ok(()),
         }
     }
+}
+
+/// A part of a text.
+pub(super) fn part(text: Option<&str>, at: usize, len: usize) -> Option<&str> {
+    text?.get(at..at + len)
+}
+
+/// The line as a text, if it holds neither invalid bytes nor U+FFFD, so that values can be copied as they are.
+pub(super) fn clean(line: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(line).ok()?;
+    (text.is_ascii() || !text.contains('\u{fffd}')).then_some(text)
 }
 
 /// The key without escapes, which are known to be valid.
@@ -199,7 +232,7 @@ fn unescaped<'k>(member: &Member<'k>, buffer: &'k mut Vec<u8>) -> &'k [u8] {
 }
 
 /// Copies a value that is no object or array.
-pub(super) fn push_value(
+fn push_value(
     labels: &mut Labels<'_, '_, '_>,
     value: &Value<'_>,
     buffer: &mut Vec<u8>,

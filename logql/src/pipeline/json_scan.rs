@@ -1,6 +1,7 @@
 //! Members and values of JSON as Loki's parser sees them: it skips what it does not look at, so that many faults go
 //! unnoticed, and names those that it meets in its own way (logql.md section 6.1).
 
+use super::marks::{Marks, Quotes};
 use super::scan::{quote_or_bracket, string_end};
 use super::unescape;
 
@@ -45,6 +46,8 @@ pub(super) enum Kind {
 pub(super) struct Value<'l> {
     pub(super) kind: Kind,
     pub(super) text: &'l [u8],
+    /// Where the text begins.
+    pub(super) at: usize,
     /// Whether a text has escapes.
     pub(super) escaped: bool,
 }
@@ -53,12 +56,14 @@ pub(super) struct Value<'l> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member<'l> {
     pub(super) key: &'l [u8],
+    /// Where the key begins.
+    pub(super) key_at: usize,
     pub(super) key_escaped: bool,
     pub(super) value: Value<'l>,
 }
 
 /// Position of what is no blank, from `at` on.
-#[inline]
+#[inline(always)]
 pub(super) fn token(data: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
     loop {
@@ -91,13 +96,13 @@ pub(super) fn block_end(data: &[u8], at: usize, open: u8, close: u8) -> Option<u
 }
 
 /// The value that begins at `at` or after blanks, and where it ends.
-#[inline]
 pub(super) fn value(data: &[u8], at: usize) -> Result<(Value<'_>, usize), Fault> {
     let at = token(data, at).ok_or(Fault::Json)?;
     let found = |kind, from, to, end| {
         let value = Value {
             kind,
             text: &data[from..to],
+            at: from,
             escaped: false,
         };
         Ok((value, end))
@@ -108,6 +113,7 @@ pub(super) fn value(data: &[u8], at: usize) -> Result<(Value<'_>, usize), Fault>
             let value = Value {
                 kind: Kind::Text,
                 text: &data[at + 1..end],
+                at: at + 1,
                 escaped,
             };
             Ok((value, end + 1))
@@ -121,19 +127,40 @@ pub(super) fn value(data: &[u8], at: usize) -> Result<(Value<'_>, usize), Fault>
             found(Kind::Object, at, end, end)
         }
         first => {
-            let end = data[at..].iter().position(|b| {
-                matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']')
-            });
-            let end = end.map_or(data.len(), |len| at + len);
-            let kind = match (first, &data[at..end]) {
-                (b'0'..=b'9' | b'-', _) => Kind::Number,
-                (_, b"true" | b"false") => Kind::Bool,
-                (_, b"null") => Kind::Null,
-                _ => return Err(Fault::Kind),
-            };
+            let (kind, end) = word(data, at, first)?;
             found(kind, at, end, end)
         }
     }
+}
+
+/// Bytes that end a number, `true`, `false` or `null`.
+const WORD_ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut i = 0;
+    while i < b" \n\r\t,}]".len() {
+        ends[b" \n\r\t,}]"[i] as usize] = true;
+        i += 1;
+    }
+    ends
+};
+
+/// A value without quotes or brackets, which begins with a byte at `at`: what it is, and its end.
+#[inline(always)]
+fn word(data: &[u8], at: usize, first: u8) -> Result<(Kind, usize), Fault> {
+    let mut end = at + 1;
+    while let Some(byte) = data.get(end) {
+        if WORD_ENDS[usize::from(*byte)] {
+            break;
+        }
+        end += 1;
+    }
+    let kind = match (first, &data[at..end]) {
+        (b'0'..=b'9' | b'-', _) => Kind::Number,
+        (_, b"true" | b"false") => Kind::Bool,
+        (_, b"null") => Kind::Null,
+        _ => return Err(Fault::Kind),
+    };
+    Ok((kind, end))
 }
 
 /// The members of the object that data begins with. What follows the object is not looked at.
@@ -142,19 +169,26 @@ pub(super) struct Members<'l> {
     data: &'l [u8],
     at: usize,
     begun: bool,
+    /// Quotes from `at` on.
+    quotes: Marks<'l, Quotes>,
+    /// Whether there are escapes anywhere.
+    escapes: bool,
 }
 
 impl<'l> Members<'l> {
+    #[inline]
     pub(super) fn new(data: &'l [u8]) -> Self {
         Members {
             data,
             at: 0,
             begun: false,
+            quotes: Marks::new(data),
+            escapes: memchr::memchr(b'\\', data).is_some(),
         }
     }
 
     /// Position of the next key's quote or of the closing brace.
-    #[inline]
+    #[inline(always)]
     fn next_key(&mut self) -> Result<usize, Fault> {
         let data = self.data;
         if self.begun {
@@ -173,18 +207,77 @@ impl<'l> Members<'l> {
         token(data, at + 1).ok_or(Fault::Json)
     }
 
+    /// The quote that ends the string whose quote is the next one at hand, and whether the string has escapes.
+    #[inline(always)]
+    fn string_end(&mut self, open: usize) -> Option<(usize, bool)> {
+        let mut next = self.quotes.next()?;
+        // Quotes inside an array or object that was passed over.
+        if next < open {
+            self.quotes.skip_to(open + 1);
+        }
+        next = self.quotes.next()?;
+        if !self.escapes {
+            return Some((next, false));
+        }
+        self.escaped_end(open, next)
+    }
+
+    #[inline(never)]
+    fn escaped_end(&mut self, open: usize, mut end: usize) -> Option<(usize, bool)> {
+        loop {
+            let text = &self.data[open + 1..end];
+            let slashes = text.iter().rev().take_while(|b| **b == b'\\').count();
+            if slashes % 2 == 0 {
+                return Some((end, memchr::memchr(b'\\', text).is_some()));
+            }
+            end = self.quotes.next()?;
+        }
+    }
+
+    /// The value that begins at `at` or after blanks, and where it ends.
+    #[inline(always)]
+    fn value(&mut self, at: usize) -> Result<(Value<'l>, usize), Fault> {
+        let data = self.data;
+        let at = token(data, at).ok_or(Fault::Json)?;
+        let first = data[at];
+        let mut escaped = false;
+        let (kind, from, to, end) = match first {
+            b'"' => {
+                let (end, has_escapes) = self.string_end(at).ok_or(Fault::Text)?;
+                escaped = has_escapes;
+                (Kind::Text, at + 1, end, end + 1)
+            }
+            b'[' | b'{' => {
+                let (value, end) = value(data, at)?;
+                (value.kind, at, end, end)
+            }
+            _ => {
+                let (kind, end) = word(data, at, first)?;
+                (kind, at, end, end)
+            }
+        };
+        let value = Value {
+            kind,
+            text: &data[from..to],
+            at: from,
+            escaped,
+        };
+        Ok((value, end))
+    }
+
     /// The next member; `None` after the last.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<Member<'l>>, Fault> {
         let data = self.data;
         let at = self.next_key()?;
-        let from = match data[at] {
-            b'"' => at + 1,
+        match data[at] {
+            b'"' => {}
             b'}' => return Ok(None),
             _ => return Err(Fault::Object),
-        };
-        let (end, key_escaped) = string_end(data, from).ok_or(Fault::Json)?;
-        let key = &data[from..end];
+        }
+        let (end, key_escaped) = self.string_end(at).ok_or(Fault::Json)?;
+        let key_at = at + 1;
+        let key = &data[key_at..end];
         if key_escaped && !unescape::is_json(key) {
             return Err(Fault::Escape);
         }
@@ -192,10 +285,11 @@ impl<'l> Members<'l> {
         if data[at] != b':' {
             return Err(Fault::Json);
         }
-        let (value, end) = value(data, at + 1)?;
+        let (value, end) = self.value(at + 1)?;
         self.at = end;
         Ok(Some(Member {
             key,
+            key_at,
             key_escaped,
             value,
         }))

@@ -72,13 +72,67 @@ impl Bits {
     }
 }
 
+/// A set of names by a hash of few bits: a name whose bit is missing is not among them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Hashes([u64; 4]);
+
+impl Hashes {
+    #[inline]
+    fn of(name: &str) -> usize {
+        let bytes = name.as_bytes();
+        let at = |i: usize| bytes.get(i).map_or(0, |b| usize::from(*b));
+        let len = bytes.len();
+        (len * 31 + at(0) * 7 + at(len.wrapping_sub(1)) * 3 + at(len / 2)) % 256
+    }
+
+    #[inline]
+    fn has(&self, hash: usize) -> bool {
+        self.0[hash / 64] >> (hash % 64) & 1 == 1
+    }
+
+    #[inline]
+    fn add(&mut self, hash: usize) {
+        self.0[hash / 64] |= 1 << (hash % 64);
+    }
+}
+
+/// Whether two names are the same. Most of one length differ in their first byte.
+#[inline(always)]
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.as_bytes().first() == b.as_bytes().first() && a == b
+}
+
+/// The first bytes of a name as a number of the same order.
+fn prefix(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    match bytes.first_chunk::<8>() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => {
+            let mut head = [0; 8];
+            head[..bytes.len()].copy_from_slice(bytes);
+            u64::from_be_bytes(head)
+        }
+    }
+}
+
+/// A name that a parser may set a label under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) name: Text,
+    hash: usize,
+    /// Whether it is not the name of the parser's choice.
+    suffixed: bool,
+}
+
 /// What is reused from entry to entry.
 #[derive(Debug, Default)]
 pub(super) struct State {
     text: String,
     parsed: Vec<Parsed>,
-    /// Hashes of the names in `parsed`: a name whose bit is missing is not among them.
-    hashes: [u64; 4],
+    /// Hashes of the names in `parsed`.
+    hashes: Hashes,
+    /// Hashes of the names of stream labels and metadata, once somebody asked.
+    taken: Option<Hashes>,
     /// How many of the needed names were extracted.
     found: usize,
     stream_gone: Bits,
@@ -89,6 +143,8 @@ pub(super) struct State {
     details: Message,
     /// Length of `text` that parsers may not exceed.
     limit: usize,
+    /// Output labels while they are sorted.
+    order: Vec<(u64, Slot)>,
 }
 
 impl State {
@@ -96,7 +152,8 @@ impl State {
     pub(super) fn reset(&mut self, line: usize) {
         self.text.clear();
         self.parsed.clear();
-        self.hashes = [0; 4];
+        self.hashes = Hashes::default();
+        self.taken = None;
         self.found = 0;
         self.stream_gone.words.clear();
         self.metadata_gone.words.clear();
@@ -140,17 +197,6 @@ pub(super) struct Labels<'r, 'a, 'p> {
     pub(super) hints: &'p Hints,
 }
 
-fn hash(name: &str) -> usize {
-    let bytes = name.as_bytes();
-    let (first, last) = match bytes {
-        [first, .., last] => (usize::from(*first), usize::from(*last)),
-        [only] => (usize::from(*only), 0),
-        [] => (0, 0),
-    };
-    let middle = usize::from(bytes[bytes.len() / 2..].first().copied().unwrap_or(0));
-    (bytes.len() * 31 + first * 7 + last * 3 + middle) % 256
-}
-
 impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
     /// The labels before any stage. Metadata named as the error slot fills it.
     pub(super) fn new(
@@ -179,7 +225,7 @@ impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
     }
 
     fn stream_index(&self, name: &str) -> Option<usize> {
-        self.stream.iter().position(|(n, _)| *n == name)
+        self.stream.iter().position(|(n, _)| same(n, name))
     }
 
     /// Whether the stream has a label of this name, deleted or not.
@@ -189,13 +235,16 @@ impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
 
     /// The metadata pair that shows under a name, which is not its own if a stream label has that.
     fn metadata_index(&self, name: &str) -> Option<usize> {
-        let stem = name.strip_suffix(EXTRACTED);
         // Of two pairs with one name the later counts.
         let mut pairs = self.metadata.iter().enumerate().rev();
         let found = pairs.find(|(i, (n, _))| {
-            let named = *n == name && !self.in_stream(n);
-            let renamed = || stem == Some(*n) && self.in_stream(n);
-            (named || renamed()) && !self.state.metadata_gone.has(*i)
+            let is_name = if n.len() == name.len() {
+                same(n, name) && !self.in_stream(n)
+            } else {
+                let stem = name.strip_suffix(EXTRACTED);
+                stem.is_some_and(|stem| same(stem, n)) && self.in_stream(n)
+            };
+            is_name && !self.state.metadata_gone.has(*i)
         });
         found.map(|(i, _)| i)
     }
@@ -206,13 +255,20 @@ impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
     }
 
     fn parsed_index(&self, name: &str) -> Option<usize> {
-        let hash = hash(name);
-        if self.state.hashes[hash / 64] >> (hash % 64) & 1 == 0 {
+        if self.state.parsed.is_empty() {
+            return None;
+        }
+        self.hashed_index(name, Hashes::of(name))
+    }
+
+    #[inline]
+    fn hashed_index(&self, name: &str, hash: usize) -> Option<usize> {
+        if !self.state.hashes.has(hash) {
             return None;
         }
         let text = self.state.text.as_str();
         let mut parsed = self.state.parsed.iter();
-        parsed.position(|p| p.name.of(text) == name)
+        parsed.position(|p| same(p.name.of(text), name))
     }
 
     /// Whether a parsed label of this name was ever set on this line.
@@ -263,11 +319,15 @@ impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
             parsed.live = true;
             return;
         }
-        let text = name.of(&self.state.text);
-        let hash = hash(text);
-        let needed = usize::from(self.hints.is_needed(text));
-        self.state.hashes[hash / 64] |= 1 << (hash % 64);
-        self.state.found += needed;
+        let hash = Hashes::of(name.of(&self.state.text));
+        self.add(name, hash, value);
+    }
+
+    /// Adds a parsed label of a new name.
+    fn add(&mut self, name: Text, hash: usize, value: Text) {
+        let needed = self.hints.is_needed(name.of(&self.state.text));
+        self.state.hashes.add(hash);
+        self.state.found += usize::from(needed);
         self.state.parsed.push(Parsed {
             name,
             value,
@@ -349,24 +409,69 @@ impl<'r, 'a, 'p> Labels<'r, 'a, 'p> {
 impl Labels<'_, '_, '_> {
     /// The name to set for one that was copied last, which is taken back if nothing may be set: the first value of a
     /// line stays.
-    pub(super) fn claim(&mut self, name: Text) -> Option<Text> {
-        let name = if self.collides(self.text(name)) {
-            self.extend(name, EXTRACTED)
+    pub(super) fn claim(&mut self, name: Text) -> Option<Claim> {
+        let text = self.text(name);
+        let mut hash = Hashes::of(text);
+        let suffixed = self.is_taken(hash) && self.collides(self.text(name));
+        let name = if suffixed {
+            let name = self.extend(name, EXTRACTED);
+            hash = Hashes::of(self.text(name));
+            name
         } else {
             name
         };
         let text = self.text(name);
-        if text.is_empty() || self.is_extracted(text) {
+        if text.is_empty() || self.hashed_index(text, hash).is_some() {
             self.take_back(name);
             return None;
         }
-        Some(name)
+        Some(Claim {
+            name,
+            hash,
+            suffixed,
+        })
+    }
+
+    /// Whether a stream label or metadata may have a name of this hash.
+    fn is_taken(&mut self, hash: usize) -> bool {
+        let taken = self.state.taken.get_or_insert_with(|| {
+            let mut taken = Hashes::default();
+            for (name, _) in self.stream.iter().chain(self.metadata) {
+                taken.add(Hashes::of(name));
+            }
+            // Metadata that gave way to a stream label shows under another name.
+            for (name, _) in self.metadata {
+                if self.stream.iter().any(|(n, _)| same(n, name)) {
+                    taken = Hashes([u64::MAX; 4]);
+                }
+            }
+            taken
+        });
+        taken.has(hash)
     }
 
     /// As [`Labels::claim`], for the name at a place of a list.
-    pub(super) fn claim_wanted(&mut self, wanted: &Wanted, at: usize) -> Option<Text> {
-        let name = wanted.target(at, self)?;
-        Some(self.push(name))
+    pub(super) fn claim_wanted(&mut self, wanted: &Wanted, at: usize) -> Option<Claim> {
+        let (name, suffixed) = wanted.target(at, self)?;
+        Some(Claim {
+            name: self.push(name),
+            hash: Hashes::of(name),
+            suffixed,
+        })
+    }
+
+    /// Sets a label whose name was claimed.
+    pub(super) fn set_claimed(&mut self, claim: Claim, value: Text) {
+        let Claim {
+            name,
+            hash,
+            suffixed,
+        } = claim;
+        // Only metadata that gave way too can show under such a name.
+        while suffixed && let Some(i) = self.metadata_index(name.of(&self.state.text)) {
+            self.state.metadata_gone.set(i);
+        }
+        self.add(name, hash, value);
     }
 
     /// Sets a label for a parser that has all names from the query. False: the line is dropped.
@@ -374,7 +479,7 @@ impl Labels<'_, '_, '_> {
         if !self.has_room(name.len() + value.len()) {
             return true;
         }
-        let name = match self.hints.only() {
+        let claim = match self.hints.only() {
             Some(wanted) => {
                 let at = wanted.of_name(name);
                 at.and_then(|at| self.claim_wanted(wanted, at))
@@ -384,18 +489,18 @@ impl Labels<'_, '_, '_> {
                 self.claim(name)
             }
         };
-        let Some(name) = name else {
+        let Some(claim) = claim else {
             return true;
         };
         let value = self.push_bytes(value);
-        self.set(name, value);
-        self.passes_early(name)
+        self.set_claimed(claim, value);
+        self.passes_early(claim.name)
     }
 
     /// Copies a value that must hold neither invalid bytes nor U+FFFD: blanks stand for both.
     pub(super) fn push_spaced(&mut self, value: &[u8]) -> Text {
         match str::from_utf8(value) {
-            Ok(text) if !value.contains(&0xef) || !text.contains('\u{fffd}') => self.push(text),
+            Ok(text) if value.is_ascii() || !text.contains('\u{fffd}') => self.push(text),
             _ => self.push_with(|out| {
                 for chunk in value.utf8_chunks() {
                     out.extend(chunk.valid().chars().map(|c| match c {
@@ -424,6 +529,9 @@ impl Labels<'_, '_, '_> {
     /// Whether the line may stay after this label was set.
     pub(super) fn passes_early(&mut self, name: Text) -> bool {
         let hints = self.hints;
+        if !hints.has_early_filters() {
+            return true;
+        }
         match hints.early_filter(self.text(name)) {
             Some(filter) => filter.passes(self),
             None => true,
@@ -560,7 +668,16 @@ impl Labels<'_, '_, '_> {
         if !self.details().is_empty() {
             slots.push(Slot::Details(self.state.details));
         }
-        slots.sort_unstable_by(|a, b| self.name_of(*a).cmp(self.name_of(*b)));
+        let mut order = std::mem::take(&mut self.state.order);
+        order.clear();
+        order.extend(slots.iter().map(|slot| (prefix(self.name_of(*slot)), *slot)));
+        order.sort_unstable_by(|(a, left), (b, right)| {
+            let names = || self.name_of(*left).cmp(self.name_of(*right));
+            a.cmp(b).then_with(names)
+        });
+        slots.clear();
+        slots.extend(order.iter().map(|(_, slot)| *slot));
+        self.state.order = order;
     }
 
     /// The labels of these names, which are in order. A name that was deleted once is left out even if it was set

@@ -1,8 +1,9 @@
 //! `logfmt`: pairs `key=value`, values in quotes or not (logql.md section 6.3).
 
+use super::json::{clean, part};
 use super::labels::Labels;
-use super::names::{EXTRACTED, is_sanitised, push_sanitised};
-use super::scan::{blank, logfmt_end, no_blank, string_end};
+use super::marks::{Ends, Marks};
+use super::names::{EXTRACTED, is_sanitised, push_known, push_sanitised};
 use super::unescape;
 use super::wanted::{Task, Wanted};
 use crate::ast::Extract;
@@ -28,7 +29,11 @@ impl Fault {
 #[derive(Debug, Clone, Copy)]
 struct Pair<'l> {
     key: &'l [u8],
+    /// Where the key begins.
+    key_at: usize,
     value: &'l [u8],
+    /// Where the value begins.
+    value_at: usize,
     /// Whether the value has escapes.
     escaped: bool,
 }
@@ -38,6 +43,10 @@ struct Pair<'l> {
 struct Pairs<'l> {
     line: &'l [u8],
     at: usize,
+    /// Ends from `at` on.
+    ends: Marks<'l, Ends>,
+    /// Whether there are backslashes anywhere; known once there was a quote.
+    escapes: Option<bool>,
     fault: Option<Fault>,
 }
 
@@ -54,58 +63,85 @@ impl<'l> Pairs<'l> {
         Pairs {
             line,
             at: 0,
+            ends: Marks::new(line),
+            escapes: None,
             fault: None,
         }
     }
 
-    #[inline]
-    fn next(&mut self) -> Item<'l> {
-        let line = self.line;
-        let Some(start) = no_blank(line, self.at) else {
-            self.at = line.len();
-            return Item::End;
-        };
-        let end = logfmt_end(line, start).unwrap_or(line.len());
-        let key = &line[start..end];
-        let pair = |value, escaped| {
-            Item::Pair(Pair {
-                key,
-                value,
-                escaped,
-            })
-        };
-        self.at = end;
-        match line.get(end) {
-            Some(b'"') => self.skip("unexpected '\"'", end),
-            Some(b'=') if key.is_empty() => self.skip("unexpected '='", end),
-            Some(b'=') if !is_valid(key) => self.skip("invalid key", end),
-            Some(b'=') => {
-                self.at = end + 1;
-                match line.get(end + 1) {
-                    Some(b'"') => self.quoted(key),
-                    Some(byte) if *byte > b' ' => self.plain(key),
-                    _ => pair(b"", false),
-                }
+    /// The next end that is not before a position; the line's, if there is none.
+    #[inline(always)]
+    fn end(&mut self, from: usize) -> usize {
+        while let Some(at) = self.ends.next() {
+            if at >= from {
+                return at;
             }
-            _ if !is_valid(key) => self.fault("invalid key", end),
-            _ => pair(b"", false),
         }
+        self.line.len()
     }
 
+    #[inline(always)]
+    fn next(&mut self) -> Item<'l> {
+        let line = self.line;
+        let mut start = self.at;
+        while line.get(start).is_some_and(|b| *b <= b' ') {
+            start += 1;
+        }
+        if start >= line.len() {
+            self.at = line.len();
+            return Item::End;
+        }
+        let end = self.end(start);
+        let key = &line[start..end];
+        self.at = end;
+        let mut pair = Pair {
+            key,
+            key_at: start,
+            value: b"",
+            value_at: end,
+            escaped: false,
+        };
+        let valid = self.ends.is_ascii() || is_valid(key);
+        match line.get(end) {
+            Some(b'"') => return self.skip("unexpected '\"'", end),
+            Some(b'=') if key.is_empty() => return self.skip("unexpected '='", end),
+            Some(b'=') if !valid => return self.skip("invalid key", end),
+            Some(b'=') => {
+                self.at = end + 1;
+                pair.value_at = end + 1;
+                match line.get(end + 1) {
+                    Some(b'"') => return self.quoted(pair),
+                    Some(byte) if *byte > b' ' => return self.plain(pair),
+                    _ => {}
+                }
+            }
+            _ if !valid => return self.fault("invalid key", end),
+            _ => {}
+        }
+        Item::Pair(pair)
+    }
+
+    #[cold]
     fn fault(&mut self, text: &'static str, at: usize) -> Item<'l> {
         self.fault = Some(Fault { text, at });
         Item::Fault
     }
 
+    /// Passes over everything up to a blank.
+    #[cold]
     fn skip(&mut self, text: &'static str, at: usize) -> Item<'l> {
-        self.at = blank(self.line, at).unwrap_or(self.line.len());
+        let mut end = at;
+        while self.line.get(end).is_some_and(|b| *b > b' ') {
+            end = self.end(end + 1);
+        }
+        self.at = end;
         self.fault(text, at)
     }
 
-    #[inline]
-    fn plain(&mut self, key: &'l [u8]) -> Item<'l> {
-        let start = self.at;
-        let end = logfmt_end(self.line, start).unwrap_or(self.line.len());
+    #[inline(always)]
+    fn plain(&mut self, pair: Pair<'l>) -> Item<'l> {
+        let start = pair.value_at;
+        let end = self.end(start);
         match self.line.get(end) {
             Some(b'=') => return self.skip("unexpected '='", end),
             Some(b'"') => return self.skip("unexpected '\"'", end),
@@ -113,30 +149,50 @@ impl<'l> Pairs<'l> {
         }
         self.at = end;
         Item::Pair(Pair {
-            key,
             value: &self.line[start..end],
-            escaped: false,
+            ..pair
         })
     }
 
-    #[inline]
-    fn quoted(&mut self, key: &'l [u8]) -> Item<'l> {
-        let start = self.at + 1;
-        let Some((end, escaped)) = string_end(self.line, start) else {
-            self.at = self.line.len();
-            return self.fault("unterminated quoted value", self.line.len());
-        };
+    /// A value whose first quote is at its place.
+    #[inline(always)]
+    fn quoted(&mut self, pair: Pair<'l>) -> Item<'l> {
+        let line = self.line;
+        let start = pair.value_at + 1;
+        let escapes = *self
+            .escapes
+            .get_or_insert_with(|| memchr::memchr(b'\\', line).is_some());
+        let mut end = start;
+        loop {
+            end = self.end(end);
+            match line.get(end) {
+                None => {
+                    self.at = line.len();
+                    return self.fault("unterminated quoted value", line.len());
+                }
+                Some(b'"') if !(escapes && is_escaped(&line[start..end])) => break,
+                Some(_) => end += 1,
+            }
+        }
         self.at = end + 1;
-        let value = &self.line[start..end];
+        let value = &line[start..end];
+        let escaped = escapes && memchr::memchr(b'\\', value).is_some();
         if escaped && !unescape::is_logfmt(value) {
             return self.fault("invalid quoted value", end + 1);
         }
         Item::Pair(Pair {
-            key,
             value,
+            value_at: start,
             escaped,
+            ..pair
         })
     }
+}
+
+/// Whether a byte behind this text is escaped.
+fn is_escaped(text: &[u8]) -> bool {
+    let slashes = text.iter().rev().take_while(|b| **b == b'\\').count();
+    slashes % 2 == 1
 }
 
 /// Whether a key holds neither U+FFFD nor invalid bytes.
@@ -200,6 +256,8 @@ impl Logfmt {
         buffer: &mut Vec<u8>,
         (wanted, ahead): (Option<&Wanted>, bool),
     ) -> (bool, Option<Fault>) {
+        // Where everything is copied, the whole line is looked at once.
+        let text = if wanted.is_none() { clean(line) } else { None };
         let mut pairs = Pairs::new(line);
         loop {
             let pair = match pairs.next() {
@@ -207,7 +265,7 @@ impl Logfmt {
                 Item::Fault if !self.strict => continue,
                 Item::Fault | Item::End => return (true, pairs.fault),
             };
-            match self.set(&pair, labels, buffer, (wanted, ahead)) {
+            match self.set(&pair, text, labels, buffer, (wanted, ahead)) {
                 Step::Next => {}
                 Step::Done => return (true, pairs.fault),
                 Step::Drop => return (false, None),
@@ -219,6 +277,7 @@ impl Logfmt {
     fn set(
         self,
         pair: &Pair<'_>,
+        text: Option<&str>,
         labels: &mut Labels<'_, '_, '_>,
         buffer: &mut Vec<u8>,
         (wanted, ahead): (Option<&Wanted>, bool),
@@ -226,17 +285,22 @@ impl Logfmt {
         if pair.value.is_empty() && !self.keep_empty {
             return Step::Next;
         }
-        let name = match wanted {
+        let claim = match wanted {
             Some(wanted) => wanted
                 .of_key(pair.key)
                 .and_then(|at| labels.claim_wanted(wanted, at)),
             None if !labels.has_room(pair.key.len() + pair.value.len()) => None,
             None => {
-                let name = labels.push_with(|out| push_sanitised(out, pair.key, true));
+                let name = labels.push_with(|out| {
+                    match part(text, pair.key_at, pair.key.len()) {
+                        Some(key) => push_known(out, pair.key, Some(key), true),
+                        None => push_sanitised(out, pair.key, true),
+                    }
+                });
                 labels.claim(name)
             }
         };
-        let Some(name) = name else {
+        let Some(claim) = claim else {
             return Step::Next;
         };
         let value = if pair.escaped {
@@ -245,11 +309,14 @@ impl Logfmt {
             let _ = unescape::logfmt(pair.value, buffer);
             labels.push_spaced(buffer)
         } else {
-            labels.push_spaced(pair.value)
+            match part(text, pair.value_at, pair.value.len()) {
+                Some(value) => labels.push(value),
+                None => labels.push_spaced(pair.value),
+            }
         };
-        labels.set(name, value);
+        labels.set_claimed(claim, value);
         match wanted {
-            _ if !labels.passes_early(name) => Step::Drop,
+            _ if !labels.passes_early(claim.name) => Step::Drop,
             Some(wanted) if ahead && wanted.is_complete(labels) => Step::Done,
             Some(_) if !ahead && labels.all_found() => Step::Done,
             _ => Step::Next,

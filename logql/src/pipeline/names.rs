@@ -7,6 +7,17 @@ const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
+/// [`is_plain`] of every byte.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = is_plain(byte as u8);
+        byte += 1;
+    }
+    plain
+};
+
 /// The characters of a sanitised key, without the underscore before a leading digit. Each invalid byte is one
 /// character.
 fn characters(key: &[u8]) -> impl Iterator<Item = u8> + '_ {
@@ -47,11 +58,18 @@ fn trim(key: &[u8]) -> &[u8] {
 
 /// Appends the label name of a key, or of the next part of a path. Nothing is appended for a blank key.
 pub(super) fn push_sanitised(out: &mut String, key: &[u8], first: bool) {
-    if key.iter().all(|b| is_plain(*b)) {
+    push_known(out, key, str::from_utf8(key).ok(), first);
+}
+
+/// As [`push_sanitised`], for a key that is known as a text already.
+pub(super) fn push_known(out: &mut String, key: &[u8], text: Option<&str>, first: bool) {
+    if let Some(text) = text
+        && key.iter().all(|b| PLAIN[usize::from(*b)])
+    {
         if first && key.first().is_some_and(u8::is_ascii_digit) {
             out.push('_');
         }
-        out.push_str(str::from_utf8(key).unwrap_or_default());
+        out.push_str(text);
         return;
     }
     let key = trim(key);
@@ -62,22 +80,23 @@ pub(super) fn push_sanitised(out: &mut String, key: &[u8], first: bool) {
 }
 
 /// Whether a key has this label name.
-#[inline]
+#[inline(always)]
 pub(super) fn is_sanitised(key: &[u8], name: &str) -> bool {
-    let Some(head) = name.as_bytes().first() else {
+    let (Some(head), Some(first)) = (name.as_bytes().first(), key.first()) else {
         return false;
     };
+    // Where the first characters differ, and neither is one that may be left out or become an underscore, the names
+    // do too.
+    if first != head && first.is_ascii_alphabetic() {
+        return false;
+    }
     if key == name.as_bytes() {
         return key.iter().all(|b| is_plain(*b)) && !head.is_ascii_digit();
-    }
-    // Where neither first bytes are the same nor something before the first letter can be left out or become an
-    // underscore, the names differ.
-    if *head != b'_' && key.first() != Some(head) && key.first().is_some_and(u8::is_ascii_graphic) {
-        return false;
     }
     changes_to(key, name)
 }
 
+#[inline(never)]
 fn changes_to(key: &[u8], name: &str) -> bool {
     // Any change but trimming brings an underscore, and then most names differ at once.
     let key = trim(key);

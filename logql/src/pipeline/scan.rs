@@ -3,8 +3,8 @@
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
-/// Bytes looked at as words before a text counts as long.
-const SHORT: usize = 32;
+/// Words looked at before a text counts as long.
+const SHORT_WORDS: usize = 4;
 
 /// Marks the zero bytes of a word. Bytes above the first marked one may be marked wrongly.
 const fn zeros(word: u64) -> u64 {
@@ -16,59 +16,63 @@ const fn equal(word: u64, byte: u8) -> u64 {
     zeros(word ^ (LOW * byte as u64))
 }
 
-/// Marks the bytes of a word that are blank or a control character, as [`zeros`] does.
-const fn blanks(word: u64) -> u64 {
-    word.wrapping_sub(LOW * 0x21) & !word & HIGH
-}
-
 /// The first byte for which `mark` sets a bit; `is_hit` says the same of a single byte.
 #[inline(always)]
 fn find(
     text: &[u8],
     from: usize,
-    end: usize,
     mark: impl Fn(u64) -> u64,
     is_hit: impl Fn(u8) -> bool,
 ) -> Option<usize> {
+    let rest = text.get(from..)?;
+    let (words, tail) = rest.as_chunks::<8>();
     let mut at = from;
-    while at + 8 <= end {
-        let Some(word) = text[at..].first_chunk::<8>() else {
-            break;
-        };
+    for word in words {
         let marks = mark(u64::from_le_bytes(*word));
         if marks != 0 {
             return Some(at + marks.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    let rest = text.get(at..end)?;
-    rest.iter().position(|b| is_hit(*b)).map(|i| at + i)
+    tail.iter().position(|b| is_hit(*b)).map(|i| at + i)
 }
 
 /// A quote or a backslash, from `from` on.
-#[inline]
+#[inline(always)]
 fn quote_or_backslash(text: &[u8], from: usize) -> Option<usize> {
-    let near = text.len().min(from + SHORT);
-    let found = find(
-        text,
-        from,
-        near,
-        |word| equal(word, b'"') | equal(word, b'\\'),
-        |b| b == b'"' || b == b'\\',
-    );
-    found.or_else(|| {
-        let far = memchr::memchr2(b'"', b'\\', text.get(near..)?)?;
-        Some(near + far)
-    })
+    let (words, _) = text.get(from..)?.as_chunks::<8>();
+    let mut at = from;
+    for word in words.iter().take(SHORT_WORDS) {
+        let word = u64::from_le_bytes(*word);
+        let marks = equal(word, b'"') | equal(word, b'\\');
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    far_quote_or_backslash(text, at)
+}
+
+#[inline(never)]
+fn far_quote_or_backslash(text: &[u8], from: usize) -> Option<usize> {
+    let far = memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+    Some(from + far)
 }
 
 /// The quote that ends a string whose inside begins at `from`, and whether there is a backslash before it.
-#[inline]
+#[inline(always)]
 pub(super) fn string_end(text: &[u8], from: usize) -> Option<(usize, bool)> {
-    let mut at = quote_or_backslash(text, from)?;
+    let at = quote_or_backslash(text, from)?;
     if text[at] == b'"' {
-        return Some((at, false));
+        Some((at, false))
+    } else {
+        escaped_end(text, at)
     }
+}
+
+/// The end of a string with a backslash at `at`.
+#[inline(never)]
+fn escaped_end(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
     loop {
         // What follows a backslash ends no string.
         at = quote_or_backslash(text, at + 2)?;
@@ -84,35 +88,9 @@ pub(super) fn quote_or_bracket(text: &[u8], from: usize, open: u8, close: u8) ->
     find(
         text,
         from,
-        text.len(),
         |word| equal(word, b'"') | equal(word, open) | equal(word, close),
         |b| b == b'"' || b == open || b == close,
     )
-}
-
-/// The first byte that may end a logfmt key or value: `=`, a quote, a blank or a control character.
-#[inline]
-pub(super) fn logfmt_end(text: &[u8], from: usize) -> Option<usize> {
-    find(
-        text,
-        from,
-        text.len(),
-        |word| equal(word, b'=') | equal(word, b'"') | blanks(word),
-        |b| b == b'=' || b == b'"' || b <= b' ',
-    )
-}
-
-/// The first blank or control character.
-#[inline]
-pub(super) fn blank(text: &[u8], from: usize) -> Option<usize> {
-    find(text, from, text.len(), blanks, |b| b <= b' ')
-}
-
-/// The first byte that is neither blank nor a control character.
-#[inline]
-pub(super) fn no_blank(text: &[u8], from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    rest.iter().position(|b| *b > b' ').map(|i| from + i)
 }
 
 #[cfg(test)]
@@ -130,11 +108,7 @@ mod tests {
                     let hit = |wanted: &[u8]| wanted.contains(&byte).then_some(at);
                     assert_eq!(quote_or_backslash(&text, 0), hit(b"\"\\"));
                     assert_eq!(quote_or_bracket(&text, 0, b'{', b'}'), hit(b"\"{}"));
-                    let blanks: Vec<u8> = (0..=b' ').collect();
-                    assert_eq!(blank(&text, 0), hit(&blanks));
-                    let ends: Vec<u8> = (0..=b' ').chain(*b"=\"").collect();
-                    assert_eq!(logfmt_end(&text, 0), hit(&ends));
-                    assert_eq!(logfmt_end(&text, at + 1), None);
+                    assert_eq!(quote_or_bracket(&text, at + 1, b'{', b'}'), None);
                 }
             }
         }

@@ -65,15 +65,18 @@ impl Wanted {
         self.names.iter().any(|n| n.text.starts_with(prefix))
     }
 
-    /// The name under which a label is set that was found under the name at this place, unless nobody wants that.
-    pub(super) fn target(&self, at: usize, labels: &Labels<'_, '_, '_>) -> Option<&str> {
+    /// The name under which a label is set that was found under the name at this place, unless nobody wants that, and
+    /// whether it has a suffix.
+    pub(super) fn target(&self, at: usize, labels: &Labels<'_, '_, '_>) -> Option<(&str, bool)> {
         let name = &self.names[at];
-        let target = if labels.collides(&name.text) {
+        let collides = labels.collides(&name.text);
+        let target = if collides {
             &self.names[name.suffixed?]
         } else {
             name
         };
-        (target.real && !labels.is_extracted(&target.text)).then_some(target.text.as_str())
+        let is_free = target.real && !labels.is_extracted(&target.text);
+        is_free.then_some((target.text.as_str(), collides))
     }
 
     /// Whether labels of all names were set.
@@ -196,6 +199,10 @@ impl Hints {
 
     pub(super) fn preserves_errors(&self) -> bool {
         self.preserve
+    }
+
+    pub(super) fn has_early_filters(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// The filter that runs when a label of this name was set.
