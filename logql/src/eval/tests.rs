@@ -374,6 +374,12 @@ fn an_answer_has_so_many_series_and_bytes() {
         }
         assert!((1..250).contains(&refused), "{query} {refused}");
     }
+    let long = format!(
+        "label_replace( A , \"n\", \"{}\", \"app\", \".*\")",
+        "$0".repeat(50_000)
+    );
+    let got = range(&long, limits(9, 10_000));
+    assert!(got.starts_with("the query needs more memory"), "{got}");
     let endless = Steps {
         start: 0,
         end: i64::MAX,
