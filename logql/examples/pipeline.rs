@@ -2,7 +2,7 @@
 //! the stream labels and metadata that pod logs have, and prints how many lines pass and the nanoseconds for each.
 
 use std::hint::black_box;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::time::Instant;
 
 use logql::pipeline::{EntryView, Pipeline};
@@ -34,7 +34,10 @@ fn main() -> std::io::Result<()> {
     let rounds: u32 = args.next().map_or(5, |n| n.parse().expect("a number"));
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
-    let lines: Vec<&[u8]> = input.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&[u8]> = input
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .collect();
     let pipeline = pipeline(&query);
     let mut run = pipeline.run();
     let mut best = f64::INFINITY;
@@ -54,6 +57,9 @@ fn main() -> std::io::Result<()> {
         best = best.min(begun.elapsed().as_nanos() as f64 / lines.len() as f64);
     }
     let bytes = input.len() as f64 / lines.len() as f64;
-    println!("{passed} of {} lines pass; {best:.0} ns a line of {bytes:.0} bytes", lines.len());
-    Ok(())
+    writeln!(
+        std::io::stdout().lock(),
+        "{passed} of {} lines pass; {best:.0} ns a line of {bytes:.0} bytes",
+        lines.len()
+    )
 }

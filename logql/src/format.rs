@@ -29,7 +29,7 @@ pub fn go_v(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return sample_value(value);
     }
-    let text = format!("{value:e}");
+    let text = shortest(value);
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..=5).contains(&exponent) {
@@ -37,6 +37,25 @@ pub fn go_v(value: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// The shortest digits that read back as the value, in exponent form. Where two of the same length are equally near,
+/// Go takes the even one and Rust does not.
+pub(crate) fn shortest(value: f64) -> String {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let places = digits.len().saturating_sub(2);
+    if places < 15 || !digits.ends_with(['1', '3', '5', '7', '9']) {
+        return text;
+    }
+    let exact = format!("{value:.*e}", places + 30);
+    let (exact, exact_exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+    let (head, tail) = exact.split_at(digits.len().min(exact.len()));
+    let tie = tail.starts_with('5') && tail[1..].bytes().all(|b| b == b'0');
+    if tie && exact_exponent == exponent && head.ends_with(['0', '2', '4', '6', '8']) {
+        return format!("{head}e{exponent}");
+    }
+    text
 }
 
 /// Go's `strconv.Quote` of bytes: double quotes, Go escapes; invalid bytes as `\xff`.
@@ -82,7 +101,10 @@ fn push_hex(out: &mut String, value: u32, prefix: &str, width: usize) {
 
 /// Whether Go prints a character as it is. The second character of a string is asked about, because Rust escapes a
 /// leading combining mark, which Go prints.
-fn printable(c: char) -> bool {
+pub(crate) fn printable(c: char) -> bool {
+    if matches!(c, ' '..='~') {
+        return true;
+    }
     let mut text = String::from("a");
     text.push(c);
     text.escape_debug().nth(1) == Some(c)
@@ -153,11 +175,13 @@ fn read_float(text: &str) -> Option<f64> {
     let lower = body.to_ascii_lowercase();
     let value = match lower.as_str() {
         "inf" | "infinity" => f64::INFINITY,
-        "nan" => f64::NAN,
+        // Only without a sign.
+        "nan" if text.len() == 3 => f64::NAN,
         _ => {
             let plain = drop_separators(&lower)?;
             match plain.strip_prefix("0x") {
                 Some(hex) => read_hex_float(hex)?,
+                None if plain.starts_with(['+', '-']) => return None,
                 None if plain
                     .bytes()
                     .all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) =>
@@ -263,125 +287,106 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's text.
 pub fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", time_quote(text));
-    let (negative, body) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
+    parse_go_duration_bytes(text.as_bytes())
+}
+
+/// As [`parse_go_duration`], for text that need not be UTF-8.
+pub(crate) fn parse_go_duration_bytes(text: &[u8]) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {}", quote_time(text));
+    let (negative, body) = match text {
+        [b'-', body @ ..] => (true, body),
+        [b'+', body @ ..] => (false, body),
         _ => (false, text),
     };
-    if body == "0" {
+    if body == b"0" {
         return Ok(0);
     }
+    if body.is_empty() {
+        return Err(invalid());
+    }
+    let digits_len = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
     let mut rest = body;
-    let mut total: u64 = 0;
-    loop {
-        let len = rest
-            .bytes()
-            .take_while(|b| b.is_ascii_digit() || *b == b'.')
-            .count();
-        let (number, tail) = rest.split_at(len);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let (fraction, has_second_point) = match fraction.split_once('.') {
-            Some((fraction, _)) => (fraction, true),
-            None => (fraction, false),
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let (whole, tail) = rest.split_at(digits_len(rest));
+        let (fraction, tail) = match tail {
+            [b'.', tail @ ..] => tail.split_at(digits_len(tail)),
+            _ => (&b""[..], tail),
         };
         if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
         let unit_len = tail
-            .bytes()
-            .take_while(|b| !b.is_ascii_digit() && *b != b'.')
+            .iter()
+            .take_while(|b| !b.is_ascii_digit() && **b != b'.')
             .count();
         let (unit, tail) = tail.split_at(unit_len);
-        // Behind a second point there would have to be a unit first.
-        if has_second_point {
-            return Err(missing_unit(text));
-        }
         let scale = go_unit(unit, text)?;
-        total = whole_units(whole, scale)
-            .and_then(|ns| ns.checked_add(fraction_units(fraction, scale)))
-            .filter(|ns| *ns <= GO_DURATION_MAX)
-            .and_then(|ns| total.checked_add(ns))
-            .filter(|ns| *ns <= GO_DURATION_MAX)
-            .ok_or_else(invalid)?;
+        let whole = whole.iter().fold(0i128, |value, digit| {
+            value
+                .saturating_mul(10)
+                .saturating_add(i128::from(digit - b'0'))
+        });
+        total = total
+            .saturating_add(whole.saturating_mul(i128::from(scale)))
+            .saturating_add(go_fraction(fraction, scale));
         rest = tail;
-        if rest.is_empty() {
-            break;
-        }
     }
-    if negative {
-        return Ok((total as i64).wrapping_neg());
-    }
+    let total = if negative { -total } else { total };
     i64::try_from(total).map_err(|_| invalid())
 }
 
-/// The least duration without its sign.
-const GO_DURATION_MAX: u64 = 1 << 63;
-
-/// A whole number of units in nanoseconds.
-fn whole_units(digits: &str, scale: u64) -> Option<u64> {
-    let number = match digits {
-        "" => 0,
-        digits => digits.parse::<u64>().ok()?,
-    };
-    number
-        .checked_mul(scale)
-        .filter(|ns| *ns <= GO_DURATION_MAX)
-}
-
-/// The digits behind the point in nanoseconds, cut as Go cuts them; digits beyond what an integer holds are ignored.
-fn fraction_units(digits: &str, scale: u64) -> u64 {
+/// A fraction of a unit, rounded down as Go does; digits that no integer holds are left out.
+fn go_fraction(digits: &[u8], unit: i64) -> i128 {
     let mut value: u64 = 0;
-    let mut parts: f64 = 1.0;
-    for digit in digits.bytes() {
-        let next = value
+    let mut scale = 1.0;
+    for digit in digits {
+        let longer = value
             .checked_mul(10)
-            .and_then(|v| v.checked_add(u64::from(digit - b'0')))
-            .filter(|v| *v <= GO_DURATION_MAX);
-        let Some(next) = next else {
-            break;
-        };
-        value = next;
-        parts *= 10.0;
+            .and_then(|v| v.checked_add(u64::from(digit - b'0')));
+        match longer.filter(|v| *v <= 1 << 63) {
+            Some(longer) => value = longer,
+            None => break,
+        }
+        scale *= 10.0;
     }
-    (value as f64 * (scale as f64 / parts)) as u64
+    (value as f64 * (unit as f64 / scale)) as i128
 }
 
-/// A text in the messages of Go's package `time`: what is not ASCII shows as bytes.
-fn time_quote(text: &str) -> String {
+fn go_unit(unit: &[u8], text: &[u8]) -> Result<i64, String> {
+    Ok(match unit {
+        b"ns" => 1,
+        b"us" | b"\xc2\xb5s" | b"\xce\xbcs" => 1_000,
+        b"ms" => 1_000_000,
+        b"s" => 1_000_000_000,
+        b"m" => 60_000_000_000,
+        b"h" => 3_600_000_000_000,
+        b"" => {
+            let text = quote_time(text);
+            return Err(format!("time: missing unit in duration {text}"));
+        }
+        _ => {
+            let (unit, text) = (quote_time(unit), quote_time(text));
+            return Err(format!("time: unknown unit {unit} in duration {text}"));
+        }
+    })
+}
+
+/// The quoting of Go's `time` package: what is not printable ASCII is `\\x` and the byte.
+fn quote_time(text: &[u8]) -> String {
     let mut out = String::from("\"");
-    for byte in text.bytes() {
+    for byte in text {
         match byte {
             b'"' | b'\\' => {
                 out.push('\\');
-                out.push(char::from(byte));
+                out.push(char::from(*byte));
             }
-            b' '..=0x7f => out.push(char::from(byte)),
-            _ => push_hex(&mut out, u32::from(byte), "\\x", 2),
+            b' '..=0x7f => out.push(char::from(*byte)),
+            _ => push_hex(&mut out, u32::from(*byte), "\\x", 2),
         }
     }
     out.push('"');
     out
-}
-
-fn missing_unit(text: &str) -> String {
-    format!("time: missing unit in duration {}", time_quote(text))
-}
-
-fn go_unit(unit: &str, text: &str) -> Result<u64, String> {
-    Ok(match unit {
-        "ns" => 1,
-        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        "" => return Err(missing_unit(text)),
-        _ => {
-            let (unit, text) = (time_quote(unit), time_quote(text));
-            return Err(format!("time: unknown unit {unit} in duration {text}"));
-        }
-    })
 }
 
 /// Size units of [`parse_bytes`], lower case.

@@ -25,6 +25,7 @@ pub mod plan;
 mod print;
 mod regexes;
 mod replacement;
+mod template;
 pub mod value;
 mod words;
 

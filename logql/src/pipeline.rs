@@ -37,6 +37,7 @@ pub use line::LineFilter;
 
 use crate::Pairs;
 use crate::ast;
+use format::Entry;
 use labels::{DETAILS, Labels, Message, Slot, State};
 pub(crate) use labels::{ERROR, PRESERVE};
 use stage::{Lines, Scratch, Stage};
@@ -93,7 +94,7 @@ impl Pipeline {
         !self.leading.is_empty() || !self.only_labels()
     }
 
-    /// Whether any stage looks at the entry's time.
+    /// Whether any stage looks at the entry's time, or the query's.
     #[must_use]
     pub fn uses_time(&self) -> bool {
         self.stages.iter().any(Stage::uses_time)
@@ -122,6 +123,7 @@ impl Pipeline {
             slots: Vec::new(),
             lines: Lines::default(),
             scratch: Scratch::new(&self.stages),
+            now: 0,
         }
     }
 }
@@ -242,6 +244,7 @@ pub struct PipelineRun<'p> {
     slots: Vec<Slot>,
     lines: Lines,
     scratch: Scratch,
+    now: i64,
 }
 
 /// What is known of an entry after all stages but what lies in the buffers.
@@ -251,6 +254,13 @@ struct Passed {
 }
 
 impl PipelineRun<'_> {
+    /// Sets the time that templates take for now, in nanoseconds since the epoch.
+    #[must_use]
+    pub fn at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
+    }
+
     /// Runs all stages. `None`: the entry was filtered out.
     pub fn process<'a>(&'a mut self, entry: &EntryView<'a>) -> Option<Outcome<'a>> {
         if self.passes_line(entry.line) {
@@ -302,7 +312,11 @@ impl PipelineRun<'_> {
         self.lines.changed = false;
         self.state.reset(entry.line.len());
         let mut labels = Labels::new(&mut self.state, entry.stream, entry.metadata, hints);
-        let raw = (entry.line, entry.ts);
+        let raw = Entry {
+            line: entry.line,
+            ts: entry.ts,
+            now: self.now,
+        };
         for stage in stages {
             let (lines, scratch) = (&mut self.lines, &mut self.scratch);
             if !stage::step(stage, raw, lines, &mut labels, scratch) {

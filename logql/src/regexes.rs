@@ -36,6 +36,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// A budget of its own for what is compiled while a query runs.
+    pub(crate) fn limited(bytes: usize) -> Self {
+        Budget { left: bytes }
+    }
+
     /// Compiles a translated pattern.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
         for size in PROGRAM_SIZES {

@@ -42,6 +42,15 @@ fn go_syntax_keeps_its_meaning() {
 }
 
 #[test]
+fn groups_capture_if_asked() {
+    let (pattern, names) = translate_groups("(a)(?P<n>b)(?:c)(?i:d)(?<n>e)").expect("valid");
+    assert_eq!(pattern, "(a)(b)(?:c)(?i:d)(e)");
+    let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+    assert_eq!(names, [None, None, Some("n"), Some("n")]);
+    assert!(translate_groups("(a").is_err());
+}
+
+#[test]
 fn faults_have_go_words() {
     check_error("(", "missing closing ): `(`");
     check_error("a)", "unexpected ): `a)`");

@@ -4,7 +4,7 @@
 use super::captures::Captures;
 use super::decolorize::Decolorizer;
 use super::filter::Filter;
-use super::format::{LabelFormats, LineFormat, TemplateError};
+use super::format::{LabelFormats, LineFormat};
 use super::ip::Addresses;
 use super::json_path::Paths;
 use super::line::LineFilter;
@@ -17,7 +17,7 @@ use super::{Around, Pipeline, Read};
 use crate::ParseError;
 use crate::ast;
 use crate::ast::{FilterOp, LabelFilter, LogExpr, Operand};
-use crate::error::{plain, unsupported};
+use crate::error::plain;
 use crate::print;
 use crate::regexes::Budget;
 
@@ -146,12 +146,12 @@ impl Lowering<'_> {
             ast::Stage::Pattern(text) => Stage::Captures(Captures::new(text)),
             ast::Stage::Unpack => Stage::Unpack,
             ast::Stage::LineFormat(text) => {
-                let format = LineFormat::new(text).map_err(|e| template_error(stage, e))?;
+                let format = LineFormat::new(text, self.budget).map_err(failed)?;
                 format.names(&mut self.required);
                 Stage::LineFormat(format)
             }
             ast::Stage::LabelFormat(formats) => {
-                let formats = LabelFormats::new(formats).map_err(|e| template_error(stage, e))?;
+                let formats = LabelFormats::new(formats, self.budget).map_err(failed)?;
                 formats.names(&mut self.required);
                 Stage::LabelFormat(formats)
             }
@@ -170,9 +170,8 @@ impl Lowering<'_> {
     fn line_filters(&mut self, filters: &[(FilterOp, &[Operand])]) -> Result<(), ParseError> {
         let mut compiled = Vec::new();
         for (op, operands) in filters {
-            LineFilter::compile(*op, operands, self.budget, &mut compiled).map_err(|cause| {
-                fail(&print_filters(filters), &cause)
-            })?;
+            LineFilter::compile(*op, operands, self.budget, &mut compiled)
+                .map_err(|cause| fail(&print_filters(filters), &cause))?;
         }
         self.stages.extend(compiled.into_iter().map(Stage::Line));
         Ok(())
@@ -223,7 +222,10 @@ impl Lowering<'_> {
             self.stages.retain(|stage| !stage.is_parser());
         }
         hoist(&mut self.stages);
-        let leading = self.stages.iter().take_while(|s| matches!(s, Stage::Line(_)));
+        let leading = self
+            .stages
+            .iter()
+            .take_while(|s| matches!(s, Stage::Line(_)));
         let leading = leading.count();
         let rest = self.stages.split_off(leading);
         let leading = self.stages.into_iter().filter_map(|stage| match stage {
@@ -262,12 +264,3 @@ fn hoist(stages: &mut Vec<Stage>) {
         }
     }
 }
-
-fn template_error(stage: &ast::Stage, error: TemplateError) -> ParseError {
-    let printed = print::stage(stage);
-    match error {
-        TemplateError::Invalid(cause) => fail(&printed, &cause),
-        TemplateError::Unsupported => unsupported(&format!("stage '{printed}'")),
-    }
-}
-

@@ -129,12 +129,14 @@ impl Filter {
                 negated: *negated,
                 addresses: Addresses::new(pattern).ok(),
             },
-            LabelFilter::And(left, right) => {
-                Filter::And(Box::new(Self::compile(left)?), Box::new(Self::compile(right)?))
-            }
-            LabelFilter::Or(left, right) => {
-                Filter::Or(Box::new(Self::compile(left)?), Box::new(Self::compile(right)?))
-            }
+            LabelFilter::And(left, right) => Filter::And(
+                Box::new(Self::compile(left)?),
+                Box::new(Self::compile(right)?),
+            ),
+            LabelFilter::Or(left, right) => Filter::Or(
+                Box::new(Self::compile(left)?),
+                Box::new(Self::compile(right)?),
+            ),
         })
     }
 

@@ -105,12 +105,7 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
         Ok(())
     }
 
-    fn object(
-        &mut self,
-        member: &Member<'_>,
-        text: Option<&str>,
-        depth: u32,
-    ) -> Result<(), Halt> {
+    fn object(&mut self, member: &Member<'_>, text: Option<&str>, depth: u32) -> Result<(), Halt> {
         let outside = self.scratch.prefix.len();
         self.push_part(member);
         let prefix = self.scratch.prefix.as_str();
@@ -188,12 +183,7 @@ impl<'w, 'r, 'a, 'p> Walk<'w, 'r, 'a, 'p> {
         found
     }
 
-    fn set(
-        &mut self,
-        claim: Claim,
-        value: &Value<'_>,
-        text: Option<&str>,
-    ) -> Result<(), Halt> {
+    fn set(&mut self, claim: Claim, value: &Value<'_>, text: Option<&str>) -> Result<(), Halt> {
         let value = match part(text, value.at, value.text.len()) {
             Some(text) if !value.escaped => self.labels.push(text),
             _ => push_value(self.labels, value, &mut self.scratch.value),
@@ -232,11 +222,7 @@ fn unescaped<'k>(member: &Member<'k>, buffer: &'k mut Vec<u8>) -> &'k [u8] {
 }
 
 /// Copies a value that is no object or array.
-fn push_value(
-    labels: &mut Labels<'_, '_, '_>,
-    value: &Value<'_>,
-    buffer: &mut Vec<u8>,
-) -> Text {
+fn push_value(labels: &mut Labels<'_, '_, '_>, value: &Value<'_>, buffer: &mut Vec<u8>) -> Text {
     match value.kind {
         Kind::Text if value.escaped => push_unescaped(labels, value.text, buffer),
         Kind::Text => labels.push_spaced(value.text),

@@ -207,19 +207,39 @@ impl<'l> Members<'l> {
         token(data, at + 1).ok_or(Fault::Json)
     }
 
-    /// The quote that ends the string whose quote is the next one at hand, and whether the string has escapes.
+    /// The quote that ends the string which begins with the next quote at hand, and whether the string has escapes.
     #[inline(always)]
     fn string_end(&mut self, open: usize) -> Option<(usize, bool)> {
-        let mut next = self.quotes.next()?;
-        // Quotes inside an array or object that was passed over.
-        if next < open {
-            self.quotes.skip_to(open + 1);
+        let begin = self.quotes.next()?;
+        debug_assert_eq!(begin, open, "quotes are taken in step with the text");
+        let end = self.quotes.next()?;
+        if self.escapes {
+            self.escaped_end(open, end)
+        } else {
+            Some((end, false))
         }
-        next = self.quotes.next()?;
-        if !self.escapes {
-            return Some((next, false));
+    }
+
+    /// Position behind the bracket that closes the one at `at`.
+    fn block_end(&mut self, at: usize, open: u8, close: u8) -> Option<usize> {
+        let data = self.data;
+        let mut depth = 0usize;
+        let mut at = at;
+        loop {
+            // Between strings there are few bytes.
+            let quote = self.quotes.peek().unwrap_or(data.len());
+            for (i, byte) in data[at..quote].iter().enumerate() {
+                if *byte == open {
+                    depth += 1;
+                } else if *byte == close {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return Some(at + i + 1);
+                    }
+                }
+            }
+            at = self.string_end(quote)?.0 + 1;
         }
-        self.escaped_end(open, next)
     }
 
     #[inline(never)]
@@ -247,12 +267,20 @@ impl<'l> Members<'l> {
                 escaped = has_escapes;
                 (Kind::Text, at + 1, end, end + 1)
             }
-            b'[' | b'{' => {
-                let (value, end) = value(data, at)?;
-                (value.kind, at, end, end)
+            b'[' => {
+                let end = self.block_end(at, b'[', b']').ok_or(Fault::Array)?;
+                (Kind::Array, at, end, end)
+            }
+            b'{' => {
+                let end = self.block_end(at, b'{', b'}').ok_or(Fault::Object)?;
+                (Kind::Object, at, end, end)
             }
             _ => {
                 let (kind, end) = word(data, at, first)?;
+                // A number is not checked, and may hold quotes.
+                while self.quotes.peek().is_some_and(|quote| quote < end) {
+                    self.quotes.next();
+                }
                 (kind, at, end, end)
             }
         };
@@ -327,9 +355,20 @@ mod tests {
             (r#"{"a":1}"#, "a=1"),
             (r#"{"a":1,}"#, "a=1"),
             (r#"{"a":1} junk"#, "a=1"),
-            (r#"{ "a" : "x y" , "b":[1,{"c":"]"}],"d":{"e":"}"} }"#, "a=x y b=[1,{\"c\":\"]\"}] d={\"e\":\"}\"}"),
-            (r#"{"a":-1e3,"b":true,"c":null,"d":12abc}"#, "a=-1e3 b=true c=null d=12abc"),
+            (
+                r#"{ "a" : "x y" , "b":[1,{"c":"]"}],"d":{"e":"}"} }"#,
+                "a=x y b=[1,{\"c\":\"]\"}] d={\"e\":\"}\"}",
+            ),
+            (
+                r#"{"a":-1e3,"b":true,"c":null,"d":12abc}"#,
+                "a=-1e3 b=true c=null d=12abc",
+            ),
             (r#"{"a\"b":"c\\"}"#, "a\\\"b=c\\\\"),
+            (
+                r#"{"a":1"2,"b":{"c":3"4"},"d":5}"#,
+                "a=1\"2 b={\"c\":3\"4\"} d=5",
+            ),
+            (r#"{"a":1",3"}"#, "a=1\" Object"),
             ("", "Object"),
             ("[1]", "Object"),
             ("x", "Object"),

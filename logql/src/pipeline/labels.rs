@@ -670,7 +670,11 @@ impl Labels<'_, '_, '_> {
         }
         let mut order = std::mem::take(&mut self.state.order);
         order.clear();
-        order.extend(slots.iter().map(|slot| (prefix(self.name_of(*slot)), *slot)));
+        order.extend(
+            slots
+                .iter()
+                .map(|slot| (prefix(self.name_of(*slot)), *slot)),
+        );
         order.sort_unstable_by(|(a, left), (b, right)| {
             let names = || self.name_of(*left).cmp(self.name_of(*right));
             a.cmp(b).then_with(names)

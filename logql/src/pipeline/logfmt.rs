@@ -291,11 +291,9 @@ impl Logfmt {
                 .and_then(|at| labels.claim_wanted(wanted, at)),
             None if !labels.has_room(pair.key.len() + pair.value.len()) => None,
             None => {
-                let name = labels.push_with(|out| {
-                    match part(text, pair.key_at, pair.key.len()) {
-                        Some(key) => push_known(out, pair.key, Some(key), true),
-                        None => push_sanitised(out, pair.key, true),
-                    }
+                let name = labels.push_with(|out| match part(text, pair.key_at, pair.key.len()) {
+                    Some(key) => push_known(out, pair.key, Some(key), true),
+                    None => push_sanitised(out, pair.key, true),
                 });
                 labels.claim(name)
             }
@@ -350,12 +348,7 @@ impl Picks {
     }
 
     /// Runs the stage, which drops no line.
-    pub(super) fn parse(
-        &self,
-        line: &[u8],
-        labels: &mut Labels<'_, '_, '_>,
-        buffer: &mut Vec<u8>,
-    ) {
+    pub(super) fn parse(&self, line: &[u8], labels: &mut Labels<'_, '_, '_>, buffer: &mut Vec<u8>) {
         if matches!(labels.hints.task(labels), Task::Skip) {
             return;
         }
@@ -388,7 +381,10 @@ impl Picks {
     fn name_for(&self, key: &[u8], labels: &Labels<'_, '_, '_>) -> Option<&str> {
         let is = |name: &str| is_sanitised(key, name);
         let own = self.picks.iter().find(|(name, _)| is(name));
-        let fed = self.picks.iter().find(|(_, key)| key.as_deref().is_some_and(is));
+        let fed = self
+            .picks
+            .iter()
+            .find(|(_, key)| key.as_deref().is_some_and(is));
         let name = &fed.or(own)?.0;
         if own.is_none() {
             let key = fed.and_then(|(_, key)| key.as_deref())?;
@@ -446,7 +442,11 @@ fn expression(text: &[u8]) -> Result<Option<String>, String> {
         };
         let mut key = String::new();
         if c == '"' {
-            key.extend(chars.by_ref().take_while(|c| !matches!(c, '"' | ']' | '\0')));
+            key.extend(
+                chars
+                    .by_ref()
+                    .take_while(|c| !matches!(c, '"' | ']' | '\0')),
+            );
         } else if c.is_ascii_alphabetic() || c == '_' {
             key.push(c);
             while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
@@ -457,7 +457,11 @@ fn expression(text: &[u8]) -> Result<Option<String>, String> {
             }
         } else {
             let found = format!("unexpected char {c}");
-            return Err(if keys.is_empty() { NO_KEY.to_owned() } else { found });
+            return Err(if keys.is_empty() {
+                NO_KEY.to_owned()
+            } else {
+                found
+            });
         }
         keys.push(key);
     }

@@ -45,7 +45,9 @@ impl Regexp {
             return true;
         }
         self.names.iter().enumerate().all(|(i, name)| {
-            let value = locations.get(i + 1).map_or(&b""[..], |(from, to)| &line[from..to]);
+            let value = locations
+                .get(i + 1)
+                .map_or(&b""[..], |(from, to)| &line[from..to]);
             labels.set_parsed(name, value)
         })
     }

@@ -5,14 +5,14 @@ use regex::bytes::CaptureLocations;
 use super::captures::Captures;
 use super::decolorize::Decolorizer;
 use super::filter::Filter;
-use super::format::{LabelFormats, LineFormat};
+use super::format::{Entry, LabelFormats, LineFormat};
 use super::json_path::Paths;
 use super::labels::{DETAILS, ERROR, Labels, PRESERVE, Slot};
 use super::line::LineFilter;
 use super::logfmt::{Logfmt, Picks};
 use super::regexp::Regexp;
 use super::unpack::Unpacked;
-use super::{json, json_path, unpack};
+use super::{format, json, json_path, unpack};
 use crate::ast::Named;
 
 /// A compiled stage.
@@ -101,12 +101,13 @@ pub(super) struct Scratch {
     json: json::Scratch,
     path: json_path::Scratch,
     unpack: unpack::Scratch,
+    format: format::Scratch,
     locations: Vec<CaptureLocations>,
     /// Text of one value.
     buffer: Vec<u8>,
     /// One name.
     name: String,
-    /// The labels that the templates of a stage see.
+    /// All labels.
     slots: Vec<Slot>,
 }
 
@@ -126,7 +127,7 @@ impl Scratch {
 /// One stage on one entry. False: the entry is dropped.
 pub(super) fn step(
     stage: &Stage,
-    (raw, ts): (&[u8], i64),
+    raw: Entry<'_>,
     lines: &mut Lines,
     labels: &mut Labels<'_, '_, '_>,
     scratch: &mut Scratch,
@@ -136,7 +137,8 @@ pub(super) fn step(
         other,
         changed,
     } = lines;
-    let line: &[u8] = if *changed { line } else { raw };
+    let line: &[u8] = if *changed { line } else { raw.line };
+    let entry = Entry { line, ..raw };
     let buffer = &mut scratch.buffer;
     let replaced = match stage {
         Stage::Line(filter) => return filter.matches(line),
@@ -157,9 +159,9 @@ pub(super) fn step(
             Unpacked::Dropped => return false,
             unpacked => unpacked == Unpacked::Changed,
         },
-        Stage::LineFormat(format) => format.run((line, ts), labels, &mut scratch.slots, other),
+        Stage::LineFormat(format) => format.run(entry, labels, &mut scratch.format, other),
         Stage::LabelFormat(formats) => {
-            formats.run((line, ts), labels, (&mut scratch.slots, buffer));
+            formats.run(entry, labels, &mut scratch.format);
             false
         }
         Stage::Decolorize(decolorizer) => decolorizer.strip(line, other),

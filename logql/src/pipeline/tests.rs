@@ -5,6 +5,7 @@ mod hints;
 mod model;
 mod parsers;
 mod surprises;
+mod unwraps;
 
 use super::{Category, EntryView, LineFilter, Outcome, Pipeline};
 use crate::Pairs;

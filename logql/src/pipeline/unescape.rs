@@ -160,10 +160,7 @@ mod tests {
     fn escapes() {
         let both = |text: &str, expected: Option<&str>| check(text, expected, expected);
         both("plain", Some("plain"));
-        both(
-            r#"\"\\\/\b\f\n\r\t."#,
-            Some("\"\\/\u{8}\u{c}\n\r\t."),
-        );
+        both(r#"\"\\\/\b\f\n\r\t."#, Some("\"\\/\u{8}\u{c}\n\r\t."));
         both(r"\u00e9\u4e2D!", Some("\u{e9}\u{4e2d}!"));
         both(r"\ud83d\ude00", Some("\u{1f600}"));
         both(r"\q", None);

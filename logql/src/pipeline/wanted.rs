@@ -185,12 +185,14 @@ impl Hints {
     }
 
     pub(super) fn is_needed(&self, name: &str) -> bool {
-        self.only().is_some_and(|wanted| wanted.of_name(name).is_some())
+        self.only()
+            .is_some_and(|wanted| wanted.of_name(name).is_some())
     }
 
     /// Whether `found` of the needed names are all of them.
     pub(super) fn is_complete(&self, found: usize) -> bool {
-        self.only().is_some_and(|wanted| found == wanted.names.len())
+        self.only()
+            .is_some_and(|wanted| found == wanted.names.len())
     }
 
     pub(super) fn groups_by_names(&self) -> bool {

@@ -3,6 +3,7 @@
 use logql::eval::EvalError;
 
 use crate::api::{Cancel, QueryStats};
+use crate::clock::{Clock as _, SystemClock};
 
 /// Limits and counters of one query.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Budget<'q> {
     pub(super) cancel: &'q Cancel,
     /// Counters for the answer.
     pub(super) stats: QueryStats,
+    /// What templates take for now: the time when the query began.
+    pub(super) now: i64,
 }
 
 impl<'q> Budget<'q> {
@@ -25,6 +28,7 @@ impl<'q> Budget<'q> {
             held: 0,
             cancel,
             stats: QueryStats::default(),
+            now: SystemClock::new().wall(),
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) fn range(
         fixed,
         filter: column_filter(&leaf.pipeline),
         filters: leaf.pipeline.leading_filters(),
-        pipeline: leaf.pipeline.run(),
+        pipeline: leaf.pipeline.run().at(budget.now),
         buffers: Buffers::new().map_err(storage)?,
         tables: Minutes::default(),
         sum,

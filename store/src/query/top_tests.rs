@@ -12,6 +12,7 @@ fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
         held: 0,
         cancel,
         stats: QueryStats::default(),
+        now: 0,
     }
 }
 

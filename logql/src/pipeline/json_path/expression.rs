@@ -92,8 +92,15 @@ impl Lexer<'_> {
 }
 
 fn unexpected(token: &Token, expecting: &str) -> String {
-    let comma = if expecting.is_empty() { "" } else { ", expecting " };
-    format!("syntax error: unexpected {}{comma}{expecting}", token.name())
+    let comma = if expecting.is_empty() {
+        ""
+    } else {
+        ", expecting "
+    };
+    format!(
+        "syntax error: unexpected {}{comma}{expecting}",
+        token.name()
+    )
 }
 
 /// The parts of a path, at least one.
@@ -161,17 +168,38 @@ mod tests {
         check("[12]", "[12]");
         check("a[\"b\"].c", "a / b / c");
         check("a[\"b\"]c", "! syntax error: unexpected FIELD");
-        check("", "! syntax error: unexpected $end, expecting LSB or FIELD");
-        check(".a", "! syntax error: unexpected DOT, expecting LSB or FIELD");
-        check("[", "! syntax error: unexpected $end, expecting STRING or INDEX");
+        check(
+            "",
+            "! syntax error: unexpected $end, expecting LSB or FIELD",
+        );
+        check(
+            ".a",
+            "! syntax error: unexpected DOT, expecting LSB or FIELD",
+        );
+        check(
+            "[",
+            "! syntax error: unexpected $end, expecting STRING or INDEX",
+        );
         check("a..b", "! syntax error: unexpected DOT, expecting FIELD");
         check("a.", "! syntax error: unexpected $end, expecting FIELD");
-        check("a[b]", "! syntax error: unexpected FIELD, expecting STRING or INDEX");
-        check("a[1.5]", "! syntax error: unexpected $end, expecting STRING or INDEX");
-        check("a[1", "! syntax error: unexpected $end, expecting STRING or INDEX");
+        check(
+            "a[b]",
+            "! syntax error: unexpected FIELD, expecting STRING or INDEX",
+        );
+        check(
+            "a[1.5]",
+            "! syntax error: unexpected $end, expecting STRING or INDEX",
+        );
+        check(
+            "a[1",
+            "! syntax error: unexpected $end, expecting STRING or INDEX",
+        );
         check("a[\"b]", "! syntax error: unexpected $end, expecting RSB");
         check("a-b", "! unexpected char -");
         check("a b", "! syntax error: unexpected FIELD");
-        check("a.\"b\"", "! syntax error: unexpected STRING, expecting FIELD");
+        check(
+            "a.\"b\"",
+            "! syntax error: unexpected STRING, expecting FIELD",
+        );
     }
 }

@@ -20,8 +20,11 @@ fn passing(filter: &str, values: &[&str]) -> String {
 
 #[test]
 fn numbers() {
-    let values = ["4", "5", "+5", "5e0", "6", "x", "", "NaN", "Inf", "0x5", "5ms"];
-    let check = |filter: &str, expected: &str| assert_eq!(passing(filter, &values), expected, "{filter}");
+    let values = [
+        "4", "5", "+5", "5e0", "6", "x", "", "NaN", "Inf", "0x5", "5ms",
+    ];
+    let check =
+        |filter: &str, expected: &str| assert_eq!(passing(filter, &values), expected, "{filter}");
     check("| v=5", "5 +5 5e0 x! 0x5! 5ms!");
     check("| v==5", "5 +5 5e0 x! 0x5! 5ms!");
     check("| v!=5", "4 6 x! NaN Inf 0x5! 5ms!");
@@ -53,31 +56,47 @@ fn durations_and_sizes() {
 fn failures_have_details_and_do_not_replace_others() {
     check_lines(
         "| logfmt | v>5",
-        &[
-            ("v=x", "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x"),
-        ],
+        &[(
+            "v=x",
+            "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x",
+        )],
     );
     check_lines(
         "| logfmt | v>1m",
-        &[("v=1d", "__error__=LabelFilterErr __error_details__=\"time: unknown unit \\\"d\\\" in duration \\\"1d\\\"\" v=1d")],
+        &[(
+            "v=1d",
+            "__error__=LabelFilterErr __error_details__=\"time: unknown unit \\\"d\\\" in duration \\\"1d\\\"\" v=1d",
+        )],
     );
     check_lines(
         "| logfmt | v>5 | w>1s",
-        &[("v=x w=y", "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x w=y")],
+        &[(
+            "v=x w=y",
+            "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x w=y",
+        )],
     );
     // Both sides of `and` are asked; a failure on the left of `or` is a yes.
     check_lines("| logfmt | v=1 and w>5", &[("v=2 w=x", "-")]);
     check_lines(
         "| logfmt | v>1 or w>1s",
-        &[("v=x w=y", "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x w=y")],
+        &[(
+            "v=x w=y",
+            "__error__=LabelFilterErr __error_details__=\"strconv.ParseFloat: parsing \\\"x\\\": invalid syntax\" v=x w=y",
+        )],
     );
     // With a full slot addresses are not asked for.
     check_lines(
         "| logfmt | v>1 | w=ip(\"10.0.0.0/8\") | drop __error__, __error_details__",
         &[("v=x w=1.2.3.4", "v=x w=1.2.3.4"), ("v=2 w=1.2.3.4", "-")],
     );
-    check_lines("| logfmt | v>5 | __error__=\"\"", &[("v=x", "-"), ("v=6", "v=6")]);
-    check_lines("| logfmt | v>5 | __error__=~\"Label.*\" | drop __error__, __error_details__", &[("v=x", "v=x"), ("v=6", "-")]);
+    check_lines(
+        "| logfmt | v>5 | __error__=\"\"",
+        &[("v=x", "-"), ("v=6", "v=6")],
+    );
+    check_lines(
+        "| logfmt | v>5 | __error__=~\"Label.*\" | drop __error__, __error_details__",
+        &[("v=x", "v=x"), ("v=6", "-")],
+    );
     check_lines("| logfmt | v>5 | __error_details__!=\"\"", &[("v=x", "-")]);
 }
 
@@ -109,7 +128,8 @@ fn texts() {
 #[test]
 fn addresses() {
     let values = ["10.1.2.3", "x10.1.2.3:80", "11.1.1.1", "word", "fe80::1"];
-    let check = |filter: &str, expected: &str| assert_eq!(passing(filter, &values), expected, "{filter}");
+    let check =
+        |filter: &str, expected: &str| assert_eq!(passing(filter, &values), expected, "{filter}");
     check("| v=ip(\"10.0.0.0/8\")", "10.1.2.3 x10.1.2.3:80");
     check("| v!=ip(\"10.0.0.0/8\")", "11.1.1.1 word fe80::1");
     check("| v=ip(\"fe80::/10\")", "fe80::1");

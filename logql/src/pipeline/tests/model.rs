@@ -26,7 +26,10 @@ impl Step {
     fn text(&self) -> String {
         match self {
             Step::Logfmt(pairs) => {
-                let line: Vec<String> = pairs.iter().map(|(n, v)| format!("{}={v}", NAMES[*n])).collect();
+                let line: Vec<String> = pairs
+                    .iter()
+                    .map(|(n, v)| format!("{}={v}", NAMES[*n]))
+                    .collect();
                 format!("| line_format \"{}\" | logfmt", line.join(" "))
             }
             Step::Rename(to, from) => format!("| label_format {}={}", NAMES[*to], NAMES[*from]),
@@ -38,7 +41,9 @@ impl Step {
                 format!("| keep {}", names.join(","))
             }
             // Joined, so that it does not run early.
-            Step::Equals(name, value) => format!("| {0}=\"{value}\" or {0}=\"{value}\"", NAMES[*name]),
+            Step::Equals(name, value) => {
+                format!("| {0}=\"{value}\" or {0}=\"{value}\"", NAMES[*name])
+            }
         }
     }
 }
@@ -76,7 +81,11 @@ impl Model {
     }
 
     fn get(&self, name: &str) -> Option<&String> {
-        let stream = || self.stream.get(name).filter(|_| !self.deleted.contains(name));
+        let stream = || {
+            self.stream
+                .get(name)
+                .filter(|_| !self.deleted.contains(name))
+        };
         self.parsed
             .get(name)
             .or_else(|| self.metadata.get(name))
@@ -115,7 +124,10 @@ impl Model {
             Step::Set(name, value) => self.set(NAMES[*name], value.to_string()),
             Step::Drop(name) => self.delete(NAMES[*name]),
             Step::DropValue(name, value) => {
-                if self.get(NAMES[*name]).is_some_and(|v| *v == value.to_string()) {
+                if self
+                    .get(NAMES[*name])
+                    .is_some_and(|v| *v == value.to_string())
+                {
                     self.delete(NAMES[*name]);
                 }
             }
@@ -127,7 +139,9 @@ impl Model {
                 }
             }
             Step::Equals(name, value) => {
-                return self.get(NAMES[*name]).is_some_and(|v| *v == value.to_string());
+                return self
+                    .get(NAMES[*name])
+                    .is_some_and(|v| *v == value.to_string());
             }
         }
         true
@@ -138,7 +152,9 @@ impl Model {
             .into_iter()
             .flat_map(BTreeMap::keys)
             .collect();
-        let pairs = names.into_iter().filter_map(|n| Some((n.clone(), self.get(n)?.clone())));
+        let pairs = names
+            .into_iter()
+            .filter_map(|n| Some((n.clone(), self.get(n)?.clone())));
         pairs.collect()
     }
 }
@@ -160,11 +176,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn pairs(of: &'static [&'static str]) -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let value = prop::sample::select(vec!["0", "1", "2"]);
-    prop::sample::subsequence(of, 0..=of.len())
-        .prop_flat_map(move |names| {
-            let values = prop::collection::vec(value.clone(), names.len());
-            values.prop_map(move |values| names.iter().copied().zip(values).collect())
-        })
+    prop::sample::subsequence(of, 0..=of.len()).prop_flat_map(move |names| {
+        let values = prop::collection::vec(value.clone(), names.len());
+        values.prop_map(move |values| names.iter().copied().zip(values).collect())
+    })
 }
 
 const STREAM_NAMES: &[&str] = &["a", "b", "x"];
@@ -214,9 +229,32 @@ const READERS: [&str; 14] = [
 ];
 
 /// Pieces that lines of JSON and logfmt are made of, whole and broken.
-const PIECES: [&str; 24] = [
-    "{", "}", "[", "]", ":", ",", "\"", "\\", "\"x\":", "\"o\":{", "\"_entry\":\"", "x=", "y=\"", "1", "-2.5e3", "true",
-    "null", " ", "\n", "\\u00", "\\ud83d", "\u{fffd}", "10.0.0.1", "\x1b[31m",
+const PIECES: [&str; 25] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"",
+    "\\",
+    "\"x\":",
+    "\"o\":{",
+    "\"_entry\":\"",
+    "x=",
+    "y=\"",
+    "1",
+    "-2.5e3",
+    "1\"2",
+    "true",
+    "null",
+    " ",
+    "\n",
+    "\\u00",
+    "\\ud83d",
+    "\u{fffd}",
+    "10.0.0.1",
+    "\x1b[31m",
 ];
 
 fn line() -> impl Strategy<Value = Vec<u8>> {
@@ -280,7 +318,11 @@ fn p9_long_lines_stay_within_their_bounds() {
     let deep = format!("{}1{}", "{\"k\":".repeat(50_000), "}".repeat(50_000));
     let wide: String = (0..20_000).map(|i| format!("\"k{i}\":{i},")).collect();
     let wide = format!("{{{wide}}}");
-    let long_names = format!("{{\"{}\":{{{}\"z\":1}}}}", "n".repeat(100_000), "\"k\":1,".repeat(10_000));
+    let long_names = format!(
+        "{{\"{}\":{{{}\"z\":1}}}}",
+        "n".repeat(100_000),
+        "\"k\":1,".repeat(10_000)
+    );
     let pairs: String = (0..40_000).map(|i| format!("k{i}={i} ")).collect();
     for (stages, line) in [
         ("| json", deep.as_str()),
@@ -299,8 +341,16 @@ fn p9_long_lines_stay_within_their_bounds() {
             metadata: &[],
         };
         let outcome = run.process(&entry).expect("no filter");
-        assert!(outcome.labels.len() <= 1_025, "{stages}: {}", outcome.labels.len());
-        let bytes: usize = outcome.labels.iter().map(|(n, v, _)| n.len() + v.len()).sum();
+        assert!(
+            outcome.labels.len() <= 1_025,
+            "{stages}: {}",
+            outcome.labels.len()
+        );
+        let bytes: usize = outcome
+            .labels
+            .iter()
+            .map(|(n, v, _)| n.len() + v.len())
+            .sum();
         assert!(bytes <= 4 * line.len() + (64 << 10), "{stages}: {bytes}");
     }
 }

@@ -7,21 +7,38 @@ fn json_flattens_objects_and_skips_arrays_and_null() {
     check_lines(
         "| json",
         &[
-            (r#"{"n":2.50,"e":1e3,"s":"x y","t":true,"f":false}"#, "e=1e3 f=false n=2.50 s=\"x y\" t=true"),
+            (
+                r#"{"n":2.50,"e":1e3,"s":"x y","t":true,"f":false}"#,
+                "e=1e3 f=false n=2.50 s=\"x y\" t=true",
+            ),
             (r#"{"l":[1,{"x":2}],"z":null,"o":{"p":{"q":3}}}"#, "o_p_q=3"),
             (r#"  {"x":"y"} and more"#, "x=y"),
             (r#"{"x":"",}"#, "x=\"\""),
             (r#"{"k":1,"k":2}"#, "k=1"),
-            (r#"{"user-id":1,"b c":2," d ":3,"9x":4,"é":5,"":6,"  ":7}"#, "_=5 _9x=4 b_c=2 d=3 user_id=1"),
-            (r#"{"o":{"1":{"":{"k v":5}}},"":{"m":6},"p":{"":7}}"#, "m=6 o_1_k_v=5 p=7"),
-            (r#"{"x":"a\tb\u00e9\\","bad":"\q","half":"\ud800"}"#, "bad=\"\" half=\"\" x=a\tb\u{e9}\\"),
+            (
+                r#"{"user-id":1,"b c":2," d ":3,"9x":4,"é":5,"":6,"  ":7}"#,
+                "_=5 _9x=4 b_c=2 d=3 user_id=1",
+            ),
+            (
+                r#"{"o":{"1":{"":{"k v":5}}},"":{"m":6},"p":{"":7}}"#,
+                "m=6 o_1_k_v=5 p=7",
+            ),
+            (
+                r#"{"x":"a\tb\u00e9\\","bad":"\q","half":"\ud800"}"#,
+                "bad=\"\" half=\"\" x=a\tb\u{e9}\\",
+            ),
             ("{\"x\":\"a\u{fffd}b\"}", "x=\"a b\""),
             (r#"{"\u0061x":1}"#, "ax=1"),
             (r#"{}"#, ""),
             (r#"{"n":12345678901234567890}"#, "n=12345678901234567890"),
         ],
     );
-    let raw = run_on(&pipeline("| json"), &[("a", "b")], &[], b"{\"x\":\"\xff\xfe!\"}");
+    let raw = run_on(
+        &pipeline("| json"),
+        &[("a", "b")],
+        &[],
+        b"{\"x\":\"\xff\xfe!\"}",
+    );
     assert_eq!(raw, "x=\"  !\"");
 }
 
@@ -51,10 +68,16 @@ fn json_keeps_what_came_before_a_fault() {
 fn json_paths_choose_values() {
     check_lines(
         r#"| json x="o.p", y="l[1]", z="none", w="o""#,
-        &[
-            (r#"{"o":{"p":"v w"},"l":[1,"two"]}"#, "w={\"p\":\"v w\"} x=\"v w\" y=two z=\"\"")
-        ]
-        .map(|(line, expected)| (line, expected.replace("w={\"p\":\"v w\"}", "w=\"{\\\"p\\\":\\\"v w\\\"}\"")))
+        &[(
+            r#"{"o":{"p":"v w"},"l":[1,"two"]}"#,
+            "w={\"p\":\"v w\"} x=\"v w\" y=two z=\"\"",
+        )]
+        .map(|(line, expected)| {
+            (
+                line,
+                expected.replace("w={\"p\":\"v w\"}", "w=\"{\\\"p\\\":\\\"v w\\\"}\""),
+            )
+        })
         .iter()
         .map(|(line, expected)| (*line, expected.as_str()))
         .collect::<Vec<_>>(),
@@ -70,11 +93,17 @@ fn json_paths_choose_values() {
             (r#"{"o":{"k":1},"k":2}"#, "x=2"),
             (r#"{"k":1,"k":2}"#, "x=1"),
             (r#"{"k":7,"broken"#, "x=7"),
-            (r#"{"k":nope}"#, "__error__=JSONParserErr __error_details__=\"Unknown value type\" x=\"\""),
+            (
+                r#"{"k":nope}"#,
+                "__error__=JSONParserErr __error_details__=\"Unknown value type\" x=\"\"",
+            ),
             (r#" {"k":1}"#, "__error__=JSONParserErr"),
             ("words", "__error__=JSONParserErr"),
             ("", ""),
-            (r#""k":1"#, "__error__=JSONParserErr __error_details__=\"Malformed JSON error\" x=\"\""),
+            (
+                r#""k":1"#,
+                "__error__=JSONParserErr __error_details__=\"Malformed JSON error\" x=\"\"",
+            ),
             ("[]", "x=\"\""),
         ],
     );
@@ -151,14 +180,25 @@ fn logfmt_picks_keys() {
     );
     let stages = pipeline(r#"| logfmt pod="key", m="other""#);
     let check = |line: &str, expected: &str| {
-        let labels = run_on(&stages, &[("a", "b"), ("pod", "p")], &[("m", "s")], line.as_bytes());
+        let labels = run_on(
+            &stages,
+            &[("a", "b"), ("pod", "p")],
+            &[("m", "s")],
+            line.as_bytes(),
+        );
         assert_eq!(labels, expected, "{line}");
     };
     check("x=1", "meta:m=s stream:pod=p");
     check("key=1", "meta:m=s stream:pod=p pod_extracted=1");
-    check("key=1 other=2", "meta:m=s m_extracted=2 stream:pod=p pod_extracted=1");
+    check(
+        "key=1 other=2",
+        "meta:m=s m_extracted=2 stream:pod=p pod_extracted=1",
+    );
     // The second value of a label that gave way ends the reading.
-    check("key=1 key=2 other=3", "meta:m=s stream:pod=p pod_extracted=1");
+    check(
+        "key=1 key=2 other=3",
+        "meta:m=s stream:pod=p pod_extracted=1",
+    );
     check_lines(r#"| logfmt | logfmt x="k""#, &[("k=1", "k=1 x=\"\"")]);
 }
 
@@ -176,10 +216,22 @@ fn patterns_capture() {
     );
     check_lines(
         "| pattern \"GET <path> <_>\"",
-        &[("GET /x HTTP", "path=/x"), ("POST GET /x HTTP", ""), ("GET /x", "path=/x")],
+        &[
+            ("GET /x HTTP", "path=/x"),
+            ("POST GET /x HTTP", ""),
+            ("GET /x", "path=/x"),
+        ],
     );
-    check_lines("| pattern \"<_> <x>!\"", &[("p q! r", "x=q"), ("p q r", "x=\"q r\"")]);
-    let raw = run_on(&pipeline("| pattern \"<x>|\""), &[("a", "b")], &[], b"\xff\xc3|");
+    check_lines(
+        "| pattern \"<_> <x>!\"",
+        &[("p q! r", "x=q"), ("p q r", "x=\"q r\"")],
+    );
+    let raw = run_on(
+        &pipeline("| pattern \"<x>|\""),
+        &[("a", "b")],
+        &[],
+        b"\xff\xc3|",
+    );
     assert_eq!(raw, "x=\u{fffd}\u{fffd}");
 }
 
@@ -210,17 +262,32 @@ fn unpack_takes_line_and_labels() {
         };
         let outcome = run.process(&entry).expect("no filter");
         let shown = super::show(&outcome);
-        let shown = shown.replace("stream:bad_k=s ", "").replace("stream:bad_k=s", "");
+        let shown = shown
+            .replace("stream:bad_k=s ", "")
+            .replace("stream:bad_k=s", "");
         assert_eq!(shown.trim(), expected, "{line}");
         assert_eq!(outcome.line, left.as_bytes(), "{line}");
     };
-    check(r#"{"x":"1","_entry":"the \"line\"","n":5}"#, "x=1", "the \"line\"");
+    check(
+        r#"{"x":"1","_entry":"the \"line\"","n":5}"#,
+        "x=1",
+        "the \"line\"",
+    );
     let same = |line: &str, expected: &str| check(line, expected, line);
     same(r#"{"x":"1","n":5}"#, "");
     same("", "");
-    same(r#" {"_entry":"x"}"#, "__error__=JSONParserErr __error_details__=\"expecting json object(6), but it is not\"");
-    same(r#"{"_entry":"x""#, "__error__=JSONParserErr __error_details__=\"Value is array, but can't find closing ']' symbol\"");
-    same(r#"{"_entry":"\q"}"#, "__error__=JSONParserErr __error_details__=\"Encountered an invalid escape sequence in a string\"");
+    same(
+        r#" {"_entry":"x"}"#,
+        "__error__=JSONParserErr __error_details__=\"expecting json object(6), but it is not\"",
+    );
+    same(
+        r#"{"_entry":"x""#,
+        "__error__=JSONParserErr __error_details__=\"Value is array, but can't find closing ']' symbol\"",
+    );
+    same(
+        r#"{"_entry":"\q"}"#,
+        "__error__=JSONParserErr __error_details__=\"Encountered an invalid escape sequence in a string\"",
+    );
     check(r#"{"_entry":"x","bad_k":"1"}"#, "bad_k_extracted=1", "x");
     check(r#"{"_entry":"x","bad-k":"1"}"#, "bad_k=1", "x");
 }
