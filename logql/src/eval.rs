@@ -214,7 +214,7 @@ impl Evaluation<'_> {
             } => self.aggregate(*op, grouping, inner)?,
             Node::LabelReplace(replace) => {
                 let mut matrix = self.node(&replace.inner)?;
-                replace.replacer.apply(&mut matrix);
+                replace.replacer.apply(&mut matrix, &mut self.memory)?;
                 matrix
             }
             Node::Binary(binary) => self.binary(binary)?,

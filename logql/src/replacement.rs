@@ -47,9 +47,12 @@ impl Replacement {
         Replacement { parts }
     }
 
-    /// Appends the text for a match.
-    pub(crate) fn expand(&self, captures: &Captures<'_>, out: &mut Vec<u8>) {
+    /// Appends the text for a match. Stops once it is longer than it may be.
+    pub(crate) fn expand(&self, captures: &Captures<'_>, limit: usize, out: &mut Vec<u8>) {
         for part in &self.parts {
+            if out.len() > limit {
+                return;
+            }
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Groups(groups) => {
@@ -107,7 +110,7 @@ mod tests {
         let expand = |text: &str, value: &str| {
             let mut out = Vec::new();
             let captures = regex.captures(value.as_bytes()).expect("a match");
-            Replacement::parse(text, &groups).expand(&captures, &mut out);
+            Replacement::parse(text, &groups).expand(&captures, 100, &mut out);
             String::from_utf8(out).expect("text")
         };
         for (text, expected) in [
@@ -131,5 +134,6 @@ mod tests {
             assert_eq!(expand(text, "aa-b"), expected, "{text}");
         }
         assert_eq!(expand("<$1$x>", "c"), "<c>");
+        assert!(expand(&"$0".repeat(1_000), "aa-b").len() < 110);
     }
 }

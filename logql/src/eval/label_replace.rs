@@ -2,6 +2,8 @@
 
 use regex::bytes::Regex;
 
+use super::EvalError;
+use super::memory::Memory;
 use crate::ParseError;
 use crate::ast;
 use crate::error::plain;
@@ -38,21 +40,24 @@ impl LabelReplacer {
     }
 
     /// Replaces the label of every series whose source matches. What becomes equal stays apart.
-    pub(super) fn apply(&self, matrix: &mut Matrix) {
+    pub(super) fn apply(&self, matrix: &mut Matrix, memory: &mut Memory) -> Result<(), EvalError> {
         for series in &mut matrix.series {
-            if let Some(value) = self.value(&series.labels) {
+            if let Some(value) = self.value(&series.labels, memory.left()) {
+                memory.take(value.len())?;
                 set(&mut series.labels, &self.dst, value);
             }
         }
+        Ok(())
     }
 
-    /// The new value, if the source matches. A label that is missing is an empty source.
-    fn value(&self, labels: &SeriesLabels) -> Option<String> {
+    /// The new value, if the source matches. A label that is missing is an empty source. What is longer than the limit
+    /// may be incomplete.
+    fn value(&self, labels: &SeriesLabels, limit: usize) -> Option<String> {
         let source = labels.iter().find(|(name, _)| *name == self.src);
         let source = source.map_or("", |(_, value)| value.as_str());
         let captures = self.regex.captures(source.as_bytes())?;
         let mut value = Vec::new();
-        self.replacement.expand(&captures, &mut value);
+        self.replacement.expand(&captures, limit, &mut value);
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 }

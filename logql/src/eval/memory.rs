@@ -26,6 +26,10 @@ impl Memory {
         self.limit
     }
 
+    pub(super) fn left(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
     pub(super) fn used(&self) -> usize {
         self.used
     }

@@ -245,6 +245,9 @@ fn operators_with_two_vectors() {
         "{app=y,pod=3} 0:3",
     );
     check("A unless on (app) APPS", "", "{app=y,pod=3} 10:4");
+    // No labels meet no labels only.
+    check("vector(1) + max by (app) ( A )", "", "");
+    check("vector(1) + max( A )", "{} 6", "{} 0:6 10:5");
     check("max( A ) or on () NAN", "{} 5", "{} 0:5 10:4");
 }
 
@@ -371,6 +374,12 @@ fn an_answer_has_so_many_series_and_bytes() {
         }
         assert!((1..250).contains(&refused), "{query} {refused}");
     }
+    let long = format!(
+        "label_replace( A , \"n\", \"{}\", \"app\", \".*\")",
+        "$0".repeat(50_000)
+    );
+    let got = range(&long, limits(9, 10_000));
+    assert!(got.starts_with("the query needs more memory"), "{got}");
     let endless = Steps {
         start: 0,
         end: i64::MAX,
