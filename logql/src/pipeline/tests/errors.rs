@@ -67,6 +67,6 @@ fn odd_expressions_are_fine() {
         "| json x=\"[\\\"\\\"]\"",
         "| x=ip(\"bad\") or y=\"1\"",
     ] {
-        crate::parse(&format!("{{a=\"b\"}} {stages}")).expect(stages);
+        crate::parse(format!("{{a=\"b\"}} {stages}")).expect(stages);
     }
 }
