@@ -1,9 +1,10 @@
-//! The syntax tree of the whole language, as written: nothing reordered, folded or left out.
+//! The syntax tree of the whole language, as written: nothing is reordered or left out. Only operations of literals are
+//! folded, and negated chains of line filters split, because both show when a query is printed.
 
 use crate::matcher::Matcher;
 
 /// A query, or a part of one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Expr {
     Log(LogExpr),
     Range(Box<RangeExpr>),
@@ -19,7 +20,21 @@ pub(crate) enum Expr {
 /// A number's value, or why its text is none: that is reported only after syntax errors.
 pub(crate) type Number = Result<f64, String>;
 
+/// A number and how it is written.
 #[derive(Debug, Clone)]
+pub(crate) struct Param {
+    pub(crate) text: String,
+    pub(crate) value: Number,
+}
+
+/// `03` is `3`.
+impl PartialEq for Param {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogExpr {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) stages: Vec<Stage>,
@@ -56,7 +71,7 @@ impl FilterOp {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operand {
     /// `ip("...")`
     pub(crate) ip: bool,
@@ -64,26 +79,26 @@ pub(crate) struct Operand {
 }
 
 /// `x="path"`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Extract {
     pub(crate) name: String,
     pub(crate) path: Vec<u8>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum FormatValue {
     Rename(String),
     Template(Vec<u8>),
 }
 
 /// An operand of `drop` and `keep`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Named {
     Name(String),
     Matcher(Matcher),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stage {
     /// A chain `|= "a" or "b"`.
     Line(FilterOp, Vec<Operand>),
@@ -104,7 +119,7 @@ pub(crate) enum Stage {
     Keep(Vec<Named>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LabelFilter {
     Matcher(Matcher),
     Ip {
@@ -112,15 +127,14 @@ pub(crate) enum LabelFilter {
         negated: bool,
         pattern: Vec<u8>,
     },
-    Number(String, &'static str, Number),
+    Number(String, &'static str, f64),
     Duration(String, &'static str, i64),
     Bytes(String, &'static str, u64),
     And(Box<LabelFilter>, Box<LabelFilter>),
     Or(Box<LabelFilter>, Box<LabelFilter>),
 }
 
-#[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unwrap {
     pub(crate) label: String,
     /// `bytes`, `duration`, `duration_seconds`
@@ -128,7 +142,7 @@ pub(crate) struct Unwrap {
     pub(crate) filters: Vec<LabelFilter>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogRange {
     pub(crate) log: LogExpr,
     pub(crate) unwrap: Option<Unwrap>,
@@ -145,11 +159,11 @@ pub(crate) struct Grouping {
     pub(crate) names: Vec<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RangeExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
-    pub(crate) param: Option<Number>,
+    pub(crate) param: Option<Param>,
     pub(crate) range: LogRange,
     pub(crate) grouping: Option<Grouping>,
 }
@@ -158,10 +172,24 @@ pub(crate) struct RangeExpr {
 pub(crate) struct VectorExpr {
     /// Lower case name of the operation.
     pub(crate) op: &'static str,
-    /// The parameter as written.
-    pub(crate) param: Option<String>,
+    pub(crate) param: Option<Param>,
     pub(crate) inner: Expr,
     pub(crate) grouping: Option<Grouping>,
+}
+
+impl VectorExpr {
+    /// The grouping, if it says anything: `by ()` does not.
+    pub(crate) fn groups(&self) -> Option<&Grouping> {
+        let grouping = self.grouping.as_ref()?;
+        (grouping.without || !grouping.names.is_empty()).then_some(grouping)
+    }
+}
+
+impl PartialEq for VectorExpr {
+    fn eq(&self, other: &Self) -> bool {
+        (self.op, &self.param, self.groups(), &self.inner)
+            == (other.op, &other.param, other.groups(), &other.inner)
+    }
 }
 
 /// Which side of a binary operation may have several samples for one of the other side.
@@ -174,7 +202,7 @@ pub(crate) enum Cardinality {
     Right(Vec<String>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Matching {
     /// `on` (true) or `ignoring`, and its names.
     pub(crate) on: bool,
@@ -191,8 +219,26 @@ pub(crate) struct BinaryExpr {
     pub(crate) right: Expr,
 }
 
-#[derive(Debug, Clone)]
-#[expect(dead_code, reason = "evaluated by a later part of the language")]
+impl BinaryExpr {
+    /// The matching, if it says anything: `ignoring ()` does not.
+    fn matches(&self) -> Option<&Matching> {
+        self.matching.as_ref().filter(|matching| {
+            matching.on
+                || !matching.names.is_empty()
+                || matching.cardinality != Cardinality::OneToOne
+        })
+    }
+}
+
+impl PartialEq for BinaryExpr {
+    fn eq(&self, other: &Self) -> bool {
+        (self.op, self.bool_result, self.matches())
+            == (other.op, other.bool_result, other.matches())
+            && (&self.left, &self.right) == (&other.left, &other.right)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LabelReplace {
     pub(crate) inner: Expr,
     pub(crate) dst: Vec<u8>,

@@ -23,6 +23,11 @@ pub(crate) fn limit(message: impl AsRef<str>) -> ParseError {
     plain(message)
 }
 
+/// What is wrong with a literal.
+pub(crate) fn not_a_number(error: &str) -> String {
+    format!("unable to parse literal as a float: {error}")
+}
+
 /// A token that cannot stand where it does. Up to four tokens that could are listed.
 pub(crate) fn unexpected(token: &Token, expecting: &[&str]) -> ParseError {
     let mut message = format!("syntax error: unexpected {}", token.tok.name());
@@ -31,9 +36,4 @@ pub(crate) fn unexpected(token: &Token, expecting: &[&str]) -> ParseError {
         message.push_str(&expecting.join(" or "));
     }
     at((token.line, token.col), &message)
-}
-
-/// A part of the language that parses, but is not evaluated yet.
-pub(crate) fn unsupported(what: &str) -> ParseError {
-    plain(format!("{what} is not supported yet"))
 }

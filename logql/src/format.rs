@@ -29,7 +29,7 @@ pub fn go_v(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return sample_value(value);
     }
-    let text = format!("{value:e}");
+    let text = shortest(value);
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..=5).contains(&exponent) {
@@ -37,6 +37,25 @@ pub fn go_v(value: f64) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// The shortest digits that read back as the value, in exponent form. Where two of the same length are equally near,
+/// Go takes the even one and Rust does not.
+pub(crate) fn shortest(value: f64) -> String {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let places = digits.len().saturating_sub(2);
+    if places < 15 || !digits.ends_with(['1', '3', '5', '7', '9']) {
+        return text;
+    }
+    let exact = format!("{value:.*e}", places + 30);
+    let (exact, exact_exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+    let (head, tail) = exact.split_at(digits.len().min(exact.len()));
+    let tie = tail.starts_with('5') && tail[1..].bytes().all(|b| b == b'0');
+    if tie && exact_exponent == exponent && head.ends_with(['0', '2', '4', '6', '8']) {
+        return format!("{head}e{exponent}");
+    }
+    text
 }
 
 /// Go's `strconv.Quote` of bytes: double quotes, Go escapes; invalid bytes as `\xff`.
@@ -82,7 +101,10 @@ fn push_hex(out: &mut String, value: u32, prefix: &str, width: usize) {
 
 /// Whether Go prints a character as it is. The second character of a string is asked about, because Rust escapes a
 /// leading combining mark, which Go prints.
-fn printable(c: char) -> bool {
+pub(crate) fn printable(c: char) -> bool {
+    if matches!(c, ' '..='~') {
+        return true;
+    }
     let mut text = String::from("a");
     text.push(c);
     text.escape_debug().nth(1) == Some(c)
@@ -122,6 +144,13 @@ pub fn label_name(name: &str) -> String {
 /// # Errors
 /// Go's text.
 pub fn parse_float(text: &str) -> Result<f64, String> {
+    // What both languages read alike is nearly everything; Rust has neither `_` nor hexadecimal digits, and no error
+    // for what is too large.
+    if let Ok(value) = text.parse::<f64>()
+        && value.is_finite()
+    {
+        return Ok(value);
+    }
     let fail = |why: &str| {
         Err(format!(
             "strconv.ParseFloat: parsing {}: {why}",
@@ -146,11 +175,13 @@ fn read_float(text: &str) -> Option<f64> {
     let lower = body.to_ascii_lowercase();
     let value = match lower.as_str() {
         "inf" | "infinity" => f64::INFINITY,
-        "nan" => f64::NAN,
+        // Only without a sign.
+        "nan" if text.len() == 3 => f64::NAN,
         _ => {
             let plain = drop_separators(&lower)?;
             match plain.strip_prefix("0x") {
                 Some(hex) => read_hex_float(hex)?,
+                None if plain.starts_with(['+', '-']) => return None,
                 None if plain
                     .bytes()
                     .all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) =>
@@ -167,13 +198,14 @@ fn read_float(text: &str) -> Option<f64> {
 /// Removes single `_` between digits; anything else with `_` is no number.
 fn drop_separators(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    for (i, b) in bytes.iter().enumerate() {
-        let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-        if *b == b'_' && !(i > 0 && digit(bytes.get(i - 1)) && digit(bytes.get(i + 1))) {
-            return None;
-        }
-    }
-    Some(text.replace('_', ""))
+    let hex = text.starts_with("0x");
+    let digit = |i: usize| {
+        let byte = bytes.get(i).copied().unwrap_or_default();
+        byte.is_ascii_digit() || (hex && (byte.is_ascii_hexdigit() || i == 1))
+    };
+    let separated = |i: usize| i > 0 && digit(i - 1) && digit(i + 1);
+    let all = (0..bytes.len()).all(|i| bytes[i] != b'_' || separated(i));
+    all.then(|| text.replace('_', ""))
 }
 
 fn read_hex_float(text: &str) -> Option<f64> {
@@ -256,78 +288,130 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's text.
 pub fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
-    let (negative, body) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
+    parse_go_duration_bytes(text.as_bytes())
+}
+
+/// As [`parse_go_duration`], for text that need not be UTF-8.
+pub(crate) fn parse_go_duration_bytes(text: &[u8]) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {}", quote_time(text));
+    let (negative, body) = match text {
+        [b'-', body @ ..] => (true, body),
+        [b'+', body @ ..] => (false, body),
         _ => (false, text),
     };
-    if body == "0" {
+    if body == b"0" {
         return Ok(0);
     }
     if body.is_empty() {
         return Err(invalid());
     }
+    let digits_len = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
     let mut rest = body;
-    let mut total: f64 = 0.0;
-    let mut exact: i128 = 0;
+    let mut total: i128 = 0;
     while !rest.is_empty() {
-        let len = rest
-            .bytes()
-            .take_while(|b| b.is_ascii_digit() || *b == b'.')
-            .count();
-        let (number, tail) = rest.split_at(len);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        let (whole, tail) = rest.split_at(digits_len(rest));
+        let (fraction, tail) = match tail {
+            [b'.', tail @ ..] => tail.split_at(digits_len(tail)),
+            _ => (&b""[..], tail),
+        };
+        if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
         let unit_len = tail
-            .bytes()
-            .take_while(|b| !b.is_ascii_digit() && *b != b'.')
+            .iter()
+            .take_while(|b| !b.is_ascii_digit() && **b != b'.')
             .count();
         let (unit, tail) = tail.split_at(unit_len);
         let scale = go_unit(unit, text)?;
-        if !whole.is_empty() {
-            let n: i128 = whole.parse().map_err(|_| invalid())?;
-            exact = exact.saturating_add(n.saturating_mul(i128::from(scale)));
-        }
-        if !fraction.is_empty() {
-            let part: f64 = format!("0.{fraction}").parse().map_err(|_| invalid())?;
-            total += (part * scale as f64 + 1e-6).floor();
-        }
+        let whole = whole.iter().fold(0i128, |value, digit| {
+            value
+                .saturating_mul(10)
+                .saturating_add(i128::from(digit - b'0'))
+        });
+        total = total
+            .saturating_add(whole.saturating_mul(i128::from(scale)))
+            .saturating_add(go_fraction(fraction, scale));
         rest = tail;
     }
-    let sum = exact.saturating_add(total as i128);
-    let sum = if negative { -sum } else { sum };
-    i64::try_from(sum).map_err(|_| invalid())
+    let total = if negative { -total } else { total };
+    i64::try_from(total).map_err(|_| invalid())
 }
 
-fn go_unit(unit: &str, text: &str) -> Result<i64, String> {
+/// A fraction of a unit, rounded down as Go does; digits that no integer holds are left out.
+fn go_fraction(digits: &[u8], unit: i64) -> i128 {
+    let mut value: u64 = 0;
+    let mut scale = 1.0;
+    for digit in digits {
+        let longer = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(digit - b'0')));
+        match longer.filter(|v| *v <= 1 << 63) {
+            Some(longer) => value = longer,
+            None => break,
+        }
+        scale *= 10.0;
+    }
+    (value as f64 * (unit as f64 / scale)) as i128
+}
+
+fn go_unit(unit: &[u8], text: &[u8]) -> Result<i64, String> {
     Ok(match unit {
-        "ns" => 1,
-        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        "" => {
-            return Err(format!(
-                "time: missing unit in duration {}",
-                quote(text.as_bytes())
-            ));
+        b"ns" => 1,
+        b"us" | b"\xc2\xb5s" | b"\xce\xbcs" => 1_000,
+        b"ms" => 1_000_000,
+        b"s" => 1_000_000_000,
+        b"m" => 60_000_000_000,
+        b"h" => 3_600_000_000_000,
+        b"" => {
+            let text = quote_time(text);
+            return Err(format!("time: missing unit in duration {text}"));
         }
         _ => {
-            return Err(format!(
-                "time: unknown unit {} in duration {}",
-                quote(unit.as_bytes()),
-                quote(text.as_bytes())
-            ));
+            let (unit, text) = (quote_time(unit), quote_time(text));
+            return Err(format!("time: unknown unit {unit} in duration {text}"));
         }
     })
 }
 
+/// The quoting of Go's `time` package: what is not printable ASCII is `\\x` and the byte.
+fn quote_time(text: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(*byte));
+            }
+            b' '..=0x7f => out.push(char::from(*byte)),
+            _ => push_hex(&mut out, u32::from(*byte), "\\x", 2),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Prometheus' printing of a duration given in nanoseconds: `1w`, `9d3h`, `1m30s`; what is below a millisecond is lost.
+#[must_use]
+pub fn prometheus_duration(ns: i64) -> String {
+    let mut rest = ns.unsigned_abs() / 1_000_000;
+    if rest == 0 {
+        return "0s".to_owned();
+    }
+    let mut out = String::from(if ns < 0 { "-" } else { "" });
+    for (i, (unit, scale)) in PROMETHEUS_UNITS.iter().enumerate() {
+        let scale = scale / 1_000_000;
+        // Years and weeks only where nothing is left.
+        if rest < scale || (i < 2 && !rest.is_multiple_of(scale)) {
+            continue;
+        }
+        write!(out, "{}{unit}", rest / scale).expect("writing to a String cannot fail");
+        rest %= scale;
+    }
+    out
+}
+
 /// Size units of [`parse_bytes`], lower case.
-const BYTE_UNITS: [(&str, f64); 20] = [
+const BYTE_UNITS: [(&str, f64); 26] = [
     ("", 1.0),
     ("b", 1.0),
     ("k", 1e3),
@@ -348,6 +432,12 @@ const BYTE_UNITS: [(&str, f64); 20] = [
     ("tib", 1_099_511_627_776.0),
     ("p", 1e15),
     ("pb", 1e15),
+    ("pi", 1_125_899_906_842_624.0),
+    ("pib", 1_125_899_906_842_624.0),
+    ("e", 1e18),
+    ("eb", 1e18),
+    ("ei", 1_152_921_504_606_846_976.0),
+    ("eib", 1_152_921_504_606_846_976.0),
 ];
 
 /// A size such as `5KiB` in bytes, as `humanize.ParseBytes` reads it.
@@ -360,19 +450,17 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
         .count();
     let (number, unit) = text.split_at(len);
-    let value = parse_float(&number.replace(',', ""))?;
-    let unit = unit.trim().to_lowercase();
-    let scale = match unit.as_str() {
-        "pi" | "pib" => 1_125_899_906_842_624.0,
-        "e" | "eb" => 1e18,
-        "ei" | "eib" => 1_152_921_504_606_846_976.0,
-        known => {
-            BYTE_UNITS
-                .iter()
-                .find(|(name, _)| *name == known)
-                .ok_or_else(|| format!("unhandled size name: {unit}"))?
-                .1
-        }
+    let value = if number.contains(',') {
+        parse_float(&number.replace(',', ""))?
+    } else {
+        parse_float(number)?
+    };
+    let unit = unit.trim();
+    let known = BYTE_UNITS
+        .iter()
+        .find(|(name, _)| unit.eq_ignore_ascii_case(name));
+    let Some((_, scale)) = known else {
+        return Err(format!("unhandled size name: {}", unit.to_lowercase()));
     };
     let bytes = value * scale;
     if bytes >= 18_446_744_073_709_551_615.0 {

@@ -18,6 +18,11 @@ fn numbers_read_as_gos() {
         assert_eq!(go_v(value), v);
     }
     assert_eq!(sample_value(1e300).len(), 301);
+    // Two shortest forms are equally near: Go takes the even one.
+    assert_eq!(
+        go_v(34_059_036_007_358.0 + 0.8125),
+        "3.4059036007358812e+13"
+    );
 }
 
 #[test]
@@ -43,6 +48,8 @@ fn text_is_read_as_by_go() {
     assert_eq!(float("010"), Ok(10.0));
     assert_eq!(float("-Inf"), Ok(f64::NEG_INFINITY));
     assert_eq!(float("0x10"), Err("\"0x10\": invalid syntax".to_owned()));
+    assert!(float("-+5").is_err());
+    assert!(float("nan").is_ok_and(f64::is_nan) && float("+nan").is_err());
     assert_eq!(float(""), Err("\"\": invalid syntax".to_owned()));
     assert_eq!(
         float("1e400"),
@@ -50,6 +57,22 @@ fn text_is_read_as_by_go() {
     );
     assert_eq!(parse_go_duration("1h30m1.5s"), Ok(5_401_500_000_000));
     assert_eq!(parse_go_duration("-10\u{b5}s"), Ok(-10_000));
+    assert_eq!(parse_go_duration(".5s1.h"), Ok(3_600_500_000_000));
+    assert_eq!(
+        parse_go_duration("3.75.5s"),
+        Err("time: missing unit in duration \"3.75.5s\"".to_owned())
+    );
+    assert_eq!(
+        parse_go_duration_bytes(b"5\xc3\xa9\"\n\xff"),
+        Err(
+            r#"time: unknown unit "\xc3\xa9\"\x0a\xff" in duration "5\xc3\xa9\"\x0a\xff""#
+                .to_owned()
+        )
+    );
+    let long = format!("{}h", "9".repeat(60));
+    assert!(parse_go_duration(&long).is_err_and(|e| e.starts_with("time: invalid duration")));
+    let long = format!("0.{}s", "9".repeat(60));
+    assert_eq!(parse_go_duration(&long), Ok(1_000_000_000));
     assert_eq!(
         parse_go_duration("1d"),
         Err("time: unknown unit \"d\" in duration \"1d\"".to_owned())

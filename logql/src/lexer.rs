@@ -1,7 +1,20 @@
-//! Text to tokens, lazily: a fault right of a syntax error is never seen.
+//! Text to tokens, one at a time, as Go's scanner with Loki's additions reads them (logql.md section 1).
 //!
 //! Positions are what Loki reports: the token's first character, line and column from 1 in characters. The line is 0
 //! for tokens that Loki's lexer completes by hand (two-character operators, durations, sizes, ranges, flags).
+//!
+//! A fault does not end the reading: it is kept if it is the first, and the parser goes on, since what it finds
+//! may count for more ([`Lexer::fault`]). The scanner is one character ahead of its tokens, which shows in the position
+//! of faults of single characters: they are reported at the token that was being read.
+
+mod number;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex_syntax::hir::{Class, ClassUnicode, HirKind};
 
 use crate::ParseError;
 use crate::error::{at, limit};
@@ -13,6 +26,7 @@ pub(crate) const MAX_QUERY_BYTES: usize = 131_072;
 /// A token. Punctuation and reserved words carry the name under which error messages list them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tok {
+    /// The end of the text, or of what can be read of it.
     End,
     Ident(String),
     Str(Vec<u8>),
@@ -115,34 +129,100 @@ const FUNCTIONS: [(&str, &str); 33] = [
 ];
 
 const TWO_CHAR: [&str; 10] = ["=~", "!=", "!~", "!>", "|=", "|~", "|>", "==", ">=", "<="];
-const ONE_CHAR: [&str; 16] = [
-    "{", "}", "(", ")", ",", ".", "=", "|", "+", "-", "*", "/", "%", "^", ">", "<",
+const ONE_CHAR: [&str; 17] = [
+    "{", "}", "(", ")", "]", ",", ".", "=", "|", "+", "-", "*", "/", "%", "^", ">", "<",
 ];
+
+/// A query, and where in it a character is that no query may hold.
+#[derive(Debug)]
+pub(crate) struct Source<'q> {
+    text: Cow<'q, str>,
+    /// Offset of the character and what is wrong with it.
+    bad: Option<(usize, &'static str)>,
+}
+
+impl<'q> Source<'q> {
+    /// Takes a query that is not too long.
+    pub(crate) fn new(query: &'q [u8]) -> Result<Self, ParseError> {
+        if query.len() >= MAX_QUERY_BYTES {
+            let len = query.len();
+            return Err(limit(format!(
+                "input size too long ({len} > {MAX_QUERY_BYTES})"
+            )));
+        }
+        let valid = match str::from_utf8(query) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let bad = match query[..valid].iter().position(|b| *b == 0) {
+            Some(nul) => Some((nul, "invalid character NUL")),
+            None if valid < query.len() => Some((valid, "invalid UTF-8 encoding")),
+            None => None,
+        };
+        // What stands behind the bad character is read only to find the parser's own errors.
+        let text = String::from_utf8_lossy(query);
+        Ok(Source { text, bad })
+    }
+}
 
 /// Reads tokens from a query.
 #[derive(Debug)]
 pub(crate) struct Lexer<'q> {
     rest: &'q str,
+    /// Offset of `rest`.
+    offset: usize,
+    /// Position of the first character of `rest`.
     line: u32,
     col: u32,
-    /// Position of the token read last: where a bad character is reported.
-    last: (u32, u32),
+    /// Position of the token being read: where a fault is reported.
+    token: (u32, u32),
+    bad: Option<(usize, &'static str)>,
+    fault: Option<ParseError>,
+    ended: bool,
 }
 
 impl<'q> Lexer<'q> {
-    pub(crate) fn new(query: &'q str) -> Result<Self, ParseError> {
-        if query.len() >= MAX_QUERY_BYTES {
-            return Err(limit(format!(
-                "input size too long ({} > {MAX_QUERY_BYTES})",
-                query.len()
-            )));
-        }
-        Ok(Lexer {
-            rest: query.strip_prefix('\u{feff}').unwrap_or(query),
+    pub(crate) fn new(source: &'q Source<'q>) -> Self {
+        let mut lexer = Lexer {
+            rest: &source.text,
+            offset: 0,
             line: 1,
             col: 1,
-            last: (0, 0),
-        })
+            token: (0, 0),
+            bad: source.bad,
+            fault: None,
+            ended: false,
+        };
+        lexer.see(0);
+        if lexer.peek() == Some('\u{feff}') {
+            lexer.bump();
+        }
+        lexer
+    }
+
+    /// The first fault of what was read so far.
+    pub(crate) fn fault(&self) -> Option<&ParseError> {
+        self.fault.as_ref()
+    }
+
+    /// Keeps a fault, if it is the first.
+    pub(crate) fn keep(&mut self, fault: ParseError) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// Keeps a fault at the token being read.
+    fn fail(&mut self, message: &str) {
+        self.keep(at(self.token, message));
+    }
+
+    /// Notes that the scanner looked at the character at an offset.
+    fn see(&mut self, offset: usize) {
+        if let Some((bad, message)) = self.bad
+            && bad <= offset
+        {
+            self.bad = None;
+            self.fail(message);
+        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -152,74 +232,82 @@ impl<'q> Lexer<'q> {
     fn bump(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.rest = &self.rest[c.len_utf8()..];
+        self.offset += c.len_utf8();
         if c == '\n' {
             self.line += 1;
             self.col = 1;
         } else {
             self.col += 1;
         }
+        self.see(self.offset);
         Some(c)
     }
 
     fn skip(&mut self, bytes: usize) {
-        let end = self.rest.len() - bytes;
-        while self.rest.len() > end {
-            self.bump();
-        }
+        let end = self.offset + bytes;
+        while self.offset < end && self.bump().is_some() {}
     }
 
-    fn error<T>(&self, message: &str) -> Result<T, ParseError> {
-        Err(at(self.last, message))
+    /// As [`Lexer::skip`], for what Loki's lexer takes by hand: the token's line is lost.
+    fn skip_by_hand(&mut self, bytes: usize) {
+        self.token.0 = 0;
+        self.skip(bytes);
     }
 
-    /// The next token; `Tok::End` for ever at the end.
-    pub(crate) fn next(&mut self) -> Result<Token, ParseError> {
-        self.skip_blanks()?;
-        let (line, col) = (self.line, self.col);
-        let before = self.last;
-        self.last = (line, col);
-        let (tok, by_hand) = match self.peek() {
-            None => (Tok::End, false),
-            Some('\0') => {
-                self.last = before;
-                return self.error("invalid character NUL");
+    /// The next token; `Tok::End` for ever at the end, or after a literal that could not be read.
+    pub(crate) fn next(&mut self) -> Token {
+        let tok = if self.ended { Tok::End } else { self.read() };
+        self.ended = tok == Tok::End;
+        let (line, col) = self.token;
+        Token { tok, line, col }
+    }
+
+    fn read(&mut self) -> Tok {
+        let spaced = self.skip_blanks();
+        let Some(c) = self.peek() else {
+            if self.offset == 0 {
+                // The scanner never saw a character to count.
+                self.token = (0, 0);
             }
-            Some('"') => (self.quoted()?, false),
-            Some('`') => (self.raw()?, false),
-            Some('\'') => (self.char_literal()?, false),
-            Some('[') => (self.range()?, true),
-            Some(c) if c.is_ascii_digit() || (c == '.' && self.digit_follows()) => self.number()?,
-            Some(c) if c == '_' || c.is_alphabetic() => (self.word(), false),
-            Some(_) => self.operator(),
+            return Tok::End;
         };
-        let line = if by_hand { 0 } else { line };
-        self.last = (line, col);
-        if self.peek() == Some('\0') {
-            return self.error("invalid character NUL");
+        match c {
+            '"' => self.quoted(),
+            '`' => self.raw(),
+            '\'' => self.char_literal(),
+            '[' => self.range(),
+            '0'..='9' => self.number(spaced),
+            '.' if self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(spaced),
+            _ if c == '_' || is_letter(c) => self.word(),
+            _ => self.operator(),
         }
-        Ok(Token { tok, line, col })
     }
 
-    fn digit_follows(&self) -> bool {
-        self.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit)
-    }
-
-    fn skip_blanks(&mut self) -> Result<(), ParseError> {
+    /// Skips white space and comments and marks where the token after them begins. Says whether there were any.
+    fn skip_blanks(&mut self) -> bool {
+        let start = self.offset;
         loop {
-            match self.peek() {
-                Some(' ' | '\t' | '\r' | '\n') => {
-                    self.bump();
+            self.token.0 = 0;
+            while matches!(self.peek(), Some(' ' | '\t' | '\r' | '\n')) {
+                self.bump();
+            }
+            self.token = (self.line, self.col);
+            if self.rest.starts_with('#') {
+                self.token.0 = 0;
+                self.skip_line();
+            } else if self.rest.starts_with("//") {
+                self.skip_line();
+            } else if self.rest.starts_with("/*") {
+                self.skip(2);
+                match self.rest.find("*/") {
+                    Some(end) => self.skip(end + 2),
+                    None => {
+                        self.skip(self.rest.len());
+                        self.fail("comment not terminated");
+                    }
                 }
-                Some('#') => self.skip_line(),
-                Some('/') if self.rest.starts_with("//") => self.skip_line(),
-                Some('/') if self.rest.starts_with("/*") => {
-                    let Some(end) = self.rest[2..].find("*/") else {
-                        self.last = (self.line, self.col);
-                        return self.error("comment not terminated");
-                    };
-                    self.skip(end + 4);
-                }
-                _ => return Ok(()),
+            } else {
+                return self.offset > start;
             }
         }
     }
@@ -230,298 +318,226 @@ impl<'q> Lexer<'q> {
         }
     }
 
-    fn quoted(&mut self) -> Result<Tok, ParseError> {
-        let mut out = Vec::new();
+    /// Passes over a quoted literal, whose quote is the next character. Gives how many characters it holds, or
+    /// nothing if it does not end.
+    fn skip_quoted(&mut self, quote: char) -> Option<usize> {
         self.bump();
-        loop {
-            match self.bump() {
-                None | Some('\n') => return self.error("literal not terminated"),
-                Some('"') => return Ok(Tok::Str(out)),
-                Some('\0') => return self.error("invalid character NUL"),
-                Some('\\') => self.escape(&mut out)?,
-                Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-    }
-
-    fn escape(&mut self, out: &mut Vec<u8>) -> Result<(), ParseError> {
-        let Some(c) = self.peek() else {
-            return self.error("literal not terminated");
-        };
-        let simple = match c {
-            'a' => 7,
-            'b' => 8,
-            'f' => 12,
-            'n' => 10,
-            'r' => 13,
-            't' => 9,
-            'v' => 11,
-            '\\' => b'\\',
-            '"' => b'"',
-            '0'..='7' => {
-                out.push(self.digits(3, 8)? as u8);
-                return Ok(());
-            }
-            'x' => {
-                self.bump();
-                out.push(self.digits(2, 16)? as u8);
-                return Ok(());
-            }
-            'u' | 'U' => {
-                self.bump();
-                let value = self.digits(if c == 'u' { 4 } else { 8 }, 16)?;
-                let Some(c) = char::from_u32(value) else {
-                    return self.error("invalid char escape");
-                };
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                return Ok(());
-            }
-            _ => return self.error("invalid char escape"),
-        };
-        self.bump();
-        out.push(simple);
-        Ok(())
-    }
-
-    fn digits(&mut self, count: u32, radix: u32) -> Result<u32, ParseError> {
-        let mut value: u32 = 0;
-        for _ in 0..count {
-            let Some(digit) = self.peek().and_then(|c| c.to_digit(radix)) else {
-                return self.error("invalid char escape");
-            };
-            self.bump();
-            value = value.wrapping_mul(radix).wrapping_add(digit);
-        }
-        if radix == 8 && value > 255 {
-            return self.error("invalid char escape");
-        }
-        Ok(value)
-    }
-
-    fn raw(&mut self) -> Result<Tok, ParseError> {
-        let Some(len) = self.rest[1..].find('`') else {
-            return self.error("literal not terminated");
-        };
-        let text = &self.rest[1..=len];
-        if text.contains('\0') {
-            return self.error("invalid character NUL");
-        }
-        self.skip(len + 2);
-        Ok(Tok::Str(text.as_bytes().to_vec()))
-    }
-
-    /// A Go character literal, which the grammar knows only as an odd identifier.
-    fn char_literal(&mut self) -> Result<Tok, ParseError> {
         let mut count = 0;
-        let start = self.rest;
-        self.bump();
         loop {
-            match self.bump() {
-                None | Some('\n') => return self.error("literal not terminated"),
-                Some('\'') => break,
+            match self.peek() {
+                None | Some('\n') => {
+                    self.fail("literal not terminated");
+                    self.bump();
+                    return None;
+                }
                 Some('\\') => {
-                    let mut scratch = Vec::new();
-                    if self.peek() == Some('\'') {
-                        self.bump();
-                    } else {
-                        self.escape(&mut scratch)?;
+                    self.bump();
+                    self.skip_escape(quote);
+                }
+                Some(c) => {
+                    self.bump();
+                    if c == quote {
+                        return Some(count);
                     }
                 }
-                Some(_) => {}
             }
             count += 1;
         }
-        if count != 1 {
-            return self.error("invalid char literal");
-        }
-        let text = &start[..start.len() - self.rest.len()];
-        Ok(Tok::Ident(text.to_owned()))
     }
 
-    fn range(&mut self) -> Result<Tok, ParseError> {
-        self.last.0 = 0;
+    /// Passes over an escape whose backslash is taken.
+    fn skip_escape(&mut self, quote: char) {
+        let (digits, radix) = match self.peek() {
+            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\') => (0, 0),
+            Some(c) if c == quote => (0, 0),
+            Some('0'..='7') => (3, 8),
+            Some('x') => (2, 16),
+            Some('u') => (4, 16),
+            Some('U') => (8, 16),
+            _ => return self.fail("invalid char escape"),
+        };
+        if radix != 8 {
+            self.bump();
+        }
+        for _ in 0..digits {
+            if !self.peek().is_some_and(|c| c.is_digit(radix)) {
+                return self.fail("invalid char escape");
+            }
+            self.bump();
+        }
+    }
+
+    fn quoted(&mut self) -> Tok {
+        let text = self.rest;
+        let Some(_) = self.skip_quoted('"') else {
+            return Tok::End;
+        };
+        let text = &text[1..text.len() - self.rest.len() - 1];
+        match unescape(text) {
+            Some(bytes) => Tok::Str(bytes),
+            None => {
+                self.fail("invalid syntax");
+                Tok::End
+            }
+        }
+    }
+
+    fn raw(&mut self) -> Tok {
+        let text = &self.rest[1..];
+        let Some(len) = text.find('`') else {
+            self.skip(self.rest.len());
+            self.fail("literal not terminated");
+            return Tok::End;
+        };
+        self.skip(len + 2);
+        Tok::Str(text.as_bytes()[..len].to_vec())
+    }
+
+    /// A Go character literal, which the grammar knows only as an odd identifier.
+    fn char_literal(&mut self) -> Tok {
+        let text = self.rest;
+        if self.skip_quoted('\'') != Some(1) {
+            self.fail("invalid char literal");
+        }
+        Tok::Ident(text[..text.len() - self.rest.len()].to_owned())
+    }
+
+    fn range(&mut self) -> Tok {
+        self.bump();
         let Some(len) = self.rest.find(']') else {
-            return self.error("missing closing ']' in duration");
+            self.skip_by_hand(self.rest.len());
+            self.fail("missing closing ']' in duration");
+            return Tok::End;
         };
-        match parse_prometheus_duration(&self.rest[1..len]) {
-            Ok(ns) => {
-                self.skip(len + 1);
-                Ok(Tok::Range(ns))
+        let text = &self.rest[..len];
+        self.skip_by_hand(len + 1);
+        match parse_prometheus_duration(text) {
+            Ok(ns) => Tok::Range(ns),
+            Err(message) => {
+                self.fail(&message);
+                Tok::End
             }
-            Err(text) => self.error(&text),
         }
     }
 
-    /// A number, or the duration or size that begins with it. The flag says whether it is the latter.
-    fn number(&mut self) -> Result<(Tok, bool), ParseError> {
-        let start = self.rest;
-        let len = self.scan_number()?;
-        if let Some(ns) = self.try_duration(len) {
-            return Ok((Tok::Duration(ns), true));
-        }
-        if let Some(bytes) = self.try_bytes(len) {
-            return Ok((Tok::Bytes(bytes), true));
-        }
+    /// A number, or the duration or size that begins with it.
+    fn number(&mut self, spaced: bool) -> Tok {
+        let text = self.rest;
+        let (len, fault) = number::scan(text, spaced);
         self.skip(len);
-        Ok((Tok::Number(start[..len].to_owned()), false))
+        if let Some(message) = fault {
+            self.fail(&message);
+        }
+        let number = &text[..len];
+        if let Some(ns) = self.try_duration(number) {
+            return Tok::Duration(ns);
+        }
+        if let Some(bytes) = self.try_bytes(number) {
+            return Tok::Bytes(bytes);
+        }
+        Tok::Number(number.to_owned())
     }
 
-    /// The length of the number at the head, by the rules of Go's scanner.
-    fn scan_number(&self) -> Result<usize, ParseError> {
-        let bytes = self.rest.as_bytes();
-        let byte = |i: usize| bytes.get(i).copied().unwrap_or(0);
-        let run = |mut i: usize, hex: bool| {
-            while byte(i) == b'_'
-                || byte(i).is_ascii_digit()
-                || (hex && byte(i).is_ascii_hexdigit())
-            {
-                i += 1;
-            }
-            i
-        };
-        let mut i = 0;
-        let mut prefix = 0;
-        if byte(0) == b'0' {
-            match byte(1).to_ascii_lowercase() {
-                b'b' => return self.error("decimal literal has no digits"),
-                p @ (b'x' | b'o') => {
-                    prefix = p;
-                    i = 2;
-                }
-                _ => {}
-            }
-        }
-        let first = i;
-        i = run(i, prefix == b'x');
-        let mut float = false;
-        if byte(i) == b'.' {
-            float = true;
-            if prefix == b'o' {
-                return self.error("invalid radix point in octal literal");
-            }
-            i = run(i + 1, prefix == b'x');
-        }
-        if !bytes[first..i].iter().any(u8::is_ascii_hexdigit) {
-            let name = if prefix == b'x' {
-                "hexadecimal"
-            } else {
-                "octal"
-            };
-            return self.error(&format!("{name} literal has no digits"));
-        }
-        let exponent = byte(i).to_ascii_lowercase();
-        if exponent == b'p' && prefix != b'x' {
-            return self.error("'p' exponent requires hexadecimal mantissa");
-        }
-        if exponent == b'p' || (exponent == b'e' && prefix == 0) {
-            i += 1;
-            if matches!(byte(i), b'+' | b'-') {
-                i += 1;
-            }
-            let end = run(i, false);
-            if end == i {
-                return self.error("exponent has no digits");
-            }
-            i = end;
-        } else if prefix == b'x' && float {
-            return self.error("hexadecimal mantissa requires a 'p' exponent");
-        }
-        self.check_separators(&self.rest[..i])?;
-        Ok(i)
+    /// What comes next as far as a test holds: looked at, not taken.
+    fn run(&mut self, test: impl Fn(char) -> bool) -> &'q str {
+        let len = self.rest.find(|c| !test(c)).unwrap_or(self.rest.len());
+        self.see(self.offset + len);
+        &self.rest[..len]
     }
 
-    fn check_separators(&self, text: &str) -> Result<(), ParseError> {
-        let bytes = text.as_bytes();
-        for (i, b) in bytes.iter().enumerate() {
-            let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-            if *b == b'_' && !(i > 0 && digit(bytes.get(i - 1)) && digit(bytes.get(i + 1))) {
-                return self.error("'_' must separate successive digits");
-            }
-        }
-        Ok(())
-    }
-
-    /// The duration whose first `len` bytes are the head, if the text goes on as one.
-    fn try_duration(&mut self, len: usize) -> Option<i64> {
-        let tail: usize = self.rest[len..]
-            .chars()
-            .take_while(|c| {
-                c.is_numeric()
-                    || matches!(
-                        c,
-                        'n' | 's' | 'h' | 'm' | 'u' | '\u{b5}' | 'd' | 'w' | 'y' | '.'
-                    )
-            })
-            .map(char::len_utf8)
-            .sum();
-        if tail == 0 {
+    /// Takes a duration whose beginning is taken already, if the text goes on as one.
+    fn try_duration(&mut self, head: &str) -> Option<i64> {
+        let tail = self.run(|c| {
+            c.is_numeric()
+                || matches!(
+                    c,
+                    'n' | 's' | 'h' | 'm' | 'u' | '\u{b5}' | 'd' | 'w' | 'y' | '.'
+                )
+        });
+        if tail.is_empty() {
             return None;
         }
-        let text = &self.rest[..len + tail];
-        let ns = parse_prometheus_duration(text)
-            .or_else(|_| parse_go_duration(text))
+        let text = format!("{head}{tail}");
+        let ns = parse_prometheus_duration(&text)
+            .or_else(|_| parse_go_duration(&text))
             .ok()?;
-        self.skip(len + tail);
+        self.skip_by_hand(tail.len());
         Some(ns)
     }
 
-    fn try_bytes(&mut self, len: usize) -> Option<u64> {
-        let tail: usize = self.rest[len..]
-            .chars()
-            .take_while(|c| {
-                c.is_numeric() || matches!(c, 'B' | 'i' | 'k' | 'K' | 'M' | 'G' | 'T' | 'P' | '.')
-            })
-            .map(char::len_utf8)
-            .sum();
-        if tail == 0 {
+    fn try_bytes(&mut self, head: &str) -> Option<u64> {
+        let tail = self.run(|c| {
+            c.is_numeric() || matches!(c, 'B' | 'i' | 'k' | 'K' | 'M' | 'G' | 'T' | 'P' | '.')
+        });
+        if tail.is_empty() {
             return None;
         }
-        let bytes = parse_bytes(&self.rest[..len + tail]).ok()?;
-        self.skip(len + tail);
+        let bytes = parse_bytes(&format!("{head}{tail}")).ok()?;
+        self.skip_by_hand(tail.len());
         Some(bytes)
     }
 
     fn word(&mut self) -> Tok {
-        let len: usize = self
-            .rest
-            .chars()
-            .take_while(|c| *c == '_' || c.is_alphanumeric())
-            .map(char::len_utf8)
-            .sum();
-        let text = &self.rest[..len];
-        self.skip(len);
+        let text = self.run(|c| c == '_' || is_letter(c) || is_digit(c));
+        self.skip(text.len());
         let lower = text.to_lowercase();
         if let Some(word) = RESERVED.iter().find(|w| **w == lower) {
             return Tok::Word(word);
         }
         match FUNCTIONS.iter().find(|(name, _)| *name == lower) {
-            Some((_, name)) if opens_call(self.rest) => Tok::Word(name),
+            Some((_, name)) if self.opens_call() => Tok::Word(name),
             _ => Tok::Ident(text.to_owned()),
         }
     }
 
-    fn operator(&mut self) -> (Tok, bool) {
-        for flag in ["--strict", "--keep-empty"] {
-            if self.rest.starts_with(flag) {
-                self.skip(flag.len());
-                return (Tok::Flag(flag), true);
+    /// Whether the text after a function's name makes it one: `(`, or `by (`, or `without (`. Where it does not, Loki
+    /// looks through all of the rest.
+    fn opens_call(&mut self) -> bool {
+        let mut rest = self.rest.trim_start();
+        let mut grouped = false;
+        for word in ["by", "without"] {
+            let head = rest.get(..word.len()).unwrap_or_default();
+            if head.eq_ignore_ascii_case(word) {
+                rest = rest[word.len()..].trim_start();
+                grouped = true;
+                break;
             }
         }
-        if self.peek() == Some('-')
-            && let Some(ns) = self.try_duration(1)
+        let opens = rest.starts_with('(');
+        let unread = if opens || grouped {
+            rest.chars().skip(1).map(char::len_utf8).sum()
+        } else {
+            0
+        };
+        self.see(self.offset + self.rest.len() - unread);
+        opens
+    }
+
+    fn operator(&mut self) -> Tok {
+        let rest = self.rest;
+        self.bump();
+        if rest.starts_with("--") {
+            let word = self.run(|c| c == '-' || is_letter(c));
+            for flag in ["--strict", "--keep-empty"] {
+                if word == &flag[1..] {
+                    self.skip_by_hand(word.len());
+                    return Tok::Flag(flag);
+                }
+            }
+        }
+        if rest.starts_with('-')
+            && let Some(ns) = self.try_duration("-")
         {
-            return (Tok::Duration(ns), true);
+            return Tok::Duration(ns);
         }
-        if let Some(op) = find_operator(&TWO_CHAR, self.rest) {
-            self.skip(2);
-            return (Tok::Word(op), true);
+        if let Some(op) = find_operator(&TWO_CHAR, rest) {
+            self.skip_by_hand(1);
+            return Tok::Word(op);
         }
-        if let Some(op) = find_operator(&ONE_CHAR, self.rest) {
-            self.skip(1);
-            return (Tok::Word(op), false);
+        if let Some(op) = find_operator(&ONE_CHAR, rest) {
+            return Tok::Word(op);
         }
-        let c = self.bump().unwrap_or_default();
-        (Tok::Ident(c.to_string()), false)
+        Tok::Ident(rest[..rest.len() - self.rest.len()].to_owned())
     }
 }
 
@@ -529,19 +545,87 @@ fn find_operator(operators: &[&'static str], text: &str) -> Option<&'static str>
     operators.iter().find(|op| text.starts_with(**op)).copied()
 }
 
-/// Whether the text after a function's name makes it one: `(`, or `by (`, or `without (`.
-fn opens_call(rest: &str) -> bool {
-    let rest = rest.trim_start();
-    if rest.starts_with('(') {
-        return true;
+/// The text of a quoted literal whose escapes are well-formed; nothing if one stands for no byte or character.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.extend_from_slice(before.as_bytes());
+        let kind = after.chars().next()?;
+        let number = |from: usize, to: usize, radix: u32| {
+            let digits = after.get(from..to)?;
+            let plain = digits.chars().all(|c| c.is_digit(radix));
+            plain.then(|| u32::from_str_radix(digits, radix).ok())?
+        };
+        let mut len = 1;
+        match kind {
+            'a' => out.push(7),
+            'b' => out.push(8),
+            'f' => out.push(12),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            't' => out.push(b'\t'),
+            'v' => out.push(11),
+            '\\' => out.push(b'\\'),
+            '"' => out.push(b'"'),
+            '0'..='7' => {
+                len = 3;
+                out.push(u8::try_from(number(0, 3, 8)?).ok()?);
+            }
+            'x' => {
+                len = 3;
+                out.push(u8::try_from(number(1, 3, 16)?).ok()?);
+            }
+            'u' | 'U' => {
+                len = if kind == 'u' { 5 } else { 9 };
+                let value = number(1, len, 16)?;
+                if value > u32::from(char::MAX) {
+                    return None;
+                }
+                // Half of a surrogate pair is no character.
+                let c = char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            _ => return None,
+        }
+        rest = &after[len..];
     }
-    let lower = rest.get(..8.min(rest.len())).unwrap_or("").to_lowercase();
-    let tail = if lower.starts_with("without") {
-        &rest[7..]
-    } else if lower.starts_with("by") {
-        &rest[2..]
-    } else {
-        return false;
-    };
-    tail.trim_start().starts_with('(')
+    out.extend_from_slice(rest.as_bytes());
+    Some(out)
+}
+
+/// Characters of a general category.
+fn category(name: &str) -> ClassUnicode {
+    let hir = regex_syntax::parse(name).expect("a known category");
+    match hir.into_kind() {
+        HirKind::Class(Class::Unicode(class)) => class,
+        other => unreachable!("a category is a class: {other:?}"),
+    }
+}
+
+fn holds(class: &ClassUnicode, c: char) -> bool {
+    class
+        .ranges()
+        .binary_search_by(|range| {
+            if range.end() < c {
+                std::cmp::Ordering::Less
+            } else if range.start() > c {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
+            }
+        })
+        .is_ok()
+}
+
+/// A letter as Go knows it; Rust's own test takes some marks too.
+fn is_letter(c: char) -> bool {
+    static LETTERS: LazyLock<ClassUnicode> = LazyLock::new(|| category(r"\p{L}"));
+    c.is_ascii_alphabetic() || (!c.is_ascii() && holds(&LETTERS, c))
+}
+
+/// A decimal digit as Go knows it.
+fn is_digit(c: char) -> bool {
+    static DIGITS: LazyLock<ClassUnicode> = LazyLock::new(|| category(r"\p{Nd}"));
+    c.is_ascii_digit() || (!c.is_ascii() && holds(&DIGITS, c))
 }

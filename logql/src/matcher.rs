@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use crate::regexes::{Anchors, Budget, translate};
+use crate::regexes::{Anchors, Budget, check_utf8};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,8 +36,17 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
+    /// What was written, if it is not valid UTF-8. `value` has replacement characters then, as stored labels have.
+    raw: Option<Vec<u8>>,
     /// Present for the two regex operators.
     regex: Option<Regex>,
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        // A regex follows from its text.
+        (&self.name, self.op, self.written()) == (&other.name, other.op, other.written())
+    }
 }
 
 impl Matcher {
@@ -45,7 +54,7 @@ impl Matcher {
     pub(crate) fn new(
         name: String,
         op: MatchOp,
-        value: String,
+        value: Vec<u8>,
         budget: &mut Budget,
     ) -> Result<Self, String> {
         Self::anchored(name, op, value, "(?s:", budget)
@@ -55,7 +64,7 @@ impl Matcher {
     pub(crate) fn of_filter(
         name: String,
         op: MatchOp,
-        value: String,
+        value: Vec<u8>,
         budget: &mut Budget,
     ) -> Result<Self, String> {
         Self::anchored(name, op, value, "(?:", budget)
@@ -64,14 +73,24 @@ impl Matcher {
     fn anchored(
         name: String,
         op: MatchOp,
-        value: String,
+        value: Vec<u8>,
         group: &str,
         budget: &mut Budget,
     ) -> Result<Self, String> {
+        let (value, raw) = match String::from_utf8(value) {
+            Ok(value) => (value, None),
+            Err(error) => {
+                let raw = error.into_bytes();
+                (String::from_utf8_lossy(&raw).into_owned(), Some(raw))
+            }
+        };
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => {
-                let translated = translate(&value, Anchors::Text)?;
+                if let Some(raw) = raw.as_ref().filter(|raw| !is_literal_choice(raw)) {
+                    check_utf8(raw)?;
+                }
+                let translated = budget.translate(&value, Anchors::Text)?;
                 Some(budget.compile(&format!("^{group}{translated})$"))?)
             }
         };
@@ -79,6 +98,7 @@ impl Matcher {
             name,
             op,
             value,
+            raw,
             regex,
         })
     }
@@ -95,10 +115,20 @@ impl Matcher {
         self.op
     }
 
-    /// The value or regex as written.
+    /// The value or regex as written; what is not UTF-8 in it is U+FFFD.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
+    }
+
+    /// The value or regex as written, byte for byte.
+    pub(crate) fn written(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.value.as_bytes())
+    }
+
+    /// The anchored regex of the two regex operators.
+    pub(crate) fn regex(&self) -> Option<&Regex> {
+        self.regex.as_ref()
     }
 
     /// Whether `value` (empty for a missing label) satisfies the matcher.
@@ -116,6 +146,11 @@ impl Matcher {
             MatchOp::NotRegex => !regex(value),
         }
     }
+}
+
+/// Words between `|` without any special character: Loki compares them byte by byte and never parses them.
+fn is_literal_choice(regex: &[u8]) -> bool {
+    !regex.iter().any(|b| b"\\.+*?()[]{}^$".contains(b))
 }
 
 /// Whether a stream's labels satisfy all matchers; a missing label is the empty string.

@@ -1,94 +1,117 @@
-//! The compiled pipeline of a log expression: line filters, and later every other stage.
+//! The compiled pipeline of a log expression.
 //!
-//! Line filters do not look at labels, and label filters, `drop` and `keep` not at the line, so all line filters come
-//! first: they see the raw line and can be tried on a whole column of lines.
+//! ```text
+//! stages as written --compile--> leading line filters, then stages as they run
+//!                                      |                      |
+//!          raw lines, a column at once +     labels::Labels --+--> line, labels, sample value
+//! ```
+//!
+//! An entry's labels are held by [`labels`]; parsers are told by [`wanted`] which of them anybody reads. Nothing is
+//! allocated for an entry once the buffers of a [`PipelineRun`] have their size.
 
+mod captures;
+mod compile;
+mod decolorize;
+mod filter;
+mod format;
+mod ip;
+mod json;
+mod json_path;
+mod json_scan;
+mod labels;
 mod line;
+mod logfmt;
+mod marks;
+mod names;
+mod regexp;
+mod scan;
+mod stage;
 #[cfg(test)]
 mod tests;
+mod unescape;
+mod unpack;
+mod unwrap;
+mod wanted;
 
 pub use line::LineFilter;
 
 use crate::Pairs;
-use crate::ParseError;
-use crate::ast::{LabelFilter, LogExpr, Named, Stage};
-use crate::error::unsupported;
-use crate::regexes::Budget;
-
-/// What follows a metadata name that a stream label has already.
-const EXTRACTED: &str = "_extracted";
+use crate::ast;
+use format::Entry;
+use labels::{DETAILS, Labels, Message, Slot, State};
+pub(crate) use labels::{ERROR, PRESERVE};
+use stage::{Lines, Scratch, Stage};
+use wanted::{Hints, Output};
 
 /// A compiled pipeline: immutable, shared by threads. Scratch space is in [`PipelineRun`].
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
-    line: Vec<LineFilter>,
-    labels: Vec<LabelStage>,
+    leading: Vec<LineFilter>,
+    stages: Vec<Stage>,
+    hints: Hints,
+    unwrap: Option<unwrap::Unwrap>,
 }
 
-/// A stage that looks at labels only.
-#[derive(Debug, Clone)]
-enum LabelStage {
-    /// Keeps or drops the entry.
-    Filter(LabelFilter),
-    /// Removes the labels that are named or match.
-    Drop(Vec<Named>),
-    /// Removes all other labels.
-    Keep(Vec<Named>),
+/// Labels of an entry that the expression around its pipeline reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read<'q> {
+    /// All: log queries, and metric queries without grouping or with `without`.
+    All,
+    /// Those that it groups `by`.
+    Named(&'q [String]),
+    /// None: `sum(..)`, `by ()`, `absent_over_time`.
+    Nothing,
+}
+
+/// What the expression around a pipeline makes of its entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'q> {
+    pub(crate) labels: Read<'q>,
+    /// Whether it reads the line that the pipeline leaves, or its length.
+    pub(crate) lines: bool,
+    pub(crate) unwrap: Option<&'q ast::Unwrap>,
+}
+
+impl Around<'_> {
+    /// A log query.
+    pub(crate) const LOGS: Around<'static> = Around {
+        labels: Read::All,
+        lines: true,
+        unwrap: None,
+    };
 }
 
 impl Pipeline {
-    /// Compiles the stages. What cannot be evaluated yet is refused here.
-    pub(crate) fn compile(log: &LogExpr, budget: &mut Budget) -> Result<Self, ParseError> {
-        let mut pipeline = Pipeline::default();
-        for stage in &log.stages {
-            match stage {
-                Stage::Line(op, operands) => {
-                    LineFilter::compile(*op, operands, budget, &mut pipeline.line)?;
-                }
-                Stage::Label(filter) => {
-                    check_filter(filter)?;
-                    pipeline.labels.push(LabelStage::Filter(filter.clone()));
-                }
-                Stage::Drop(names) => pipeline.labels.push(LabelStage::Drop(names.clone())),
-                Stage::Keep(names) => pipeline.labels.push(LabelStage::Keep(names.clone())),
-                other => {
-                    let text = crate::print::stage(other);
-                    return Err(unsupported(&format!("stage '{text}'")));
-                }
-            }
-        }
-        Ok(pipeline)
-    }
-
     /// No stages: every entry passes unchanged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.line.is_empty() && self.labels.is_empty()
+        self.leading.is_empty() && self.stages.is_empty() && self.unwrap.is_none()
     }
 
-    /// Whether any stage looks at the line. If not, entries may be given with an empty line.
+    /// Whether any stage looks at the line or changes it. If not, entries may be given with an empty line.
     #[must_use]
     pub fn uses_line(&self) -> bool {
-        !self.line.is_empty()
+        !self.leading.is_empty() || !self.only_labels()
     }
 
-    /// Whether any stage looks at the entry's time.
+    /// Whether any stage looks at the entry's time, or the query's.
     #[must_use]
     pub fn uses_time(&self) -> bool {
-        false
+        self.stages.iter().any(Stage::uses_time)
     }
 
     /// Whether the output labels of an entry, and whether it passes what follows the leading filters, depend on its
-    /// stream and metadata only, and its line stays as it is: then the outcome may be kept per stream and metadata.
+    /// stream and metadata only (and its time, where [`Pipeline::uses_time`] says so), and its line stays as it is:
+    /// then the outcome may be kept per stream and metadata.
     #[must_use]
     pub fn only_labels(&self) -> bool {
-        true
+        self.stages.iter().all(Stage::is_about_labels)
     }
 
     /// The line filters at the head of the pipeline, which see the raw line; all must pass.
     #[must_use]
     pub fn leading_filters(&self) -> &[LineFilter] {
-        &self.line
+        &self.leading
     }
 
     /// An evaluator with its own scratch space.
@@ -96,23 +119,11 @@ impl Pipeline {
     pub fn run(&self) -> PipelineRun<'_> {
         PipelineRun {
             pipeline: self,
+            state: State::default(),
             slots: Vec::new(),
-            kept: Vec::new(),
-            names: String::new(),
-        }
-    }
-}
-
-fn check_filter(filter: &LabelFilter) -> Result<(), ParseError> {
-    match filter {
-        LabelFilter::Matcher(_) => Ok(()),
-        LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
-            check_filter(left)?;
-            check_filter(right)
-        }
-        other => {
-            let text = crate::print::label_filter(other);
-            Err(unsupported(&format!("stage '| {text}'")))
+            lines: Lines::default(),
+            scratch: Scratch::new(&self.stages),
+            now: 0,
         }
     }
 }
@@ -141,24 +152,17 @@ pub enum Category {
     Parsed,
 }
 
-/// Where an output label is to be found.
-#[derive(Debug, Clone, Copy)]
-enum Slot {
-    /// Index of a stream label.
-    Stream(u32),
-    /// Index of a metadata pair.
-    Metadata(u32),
-    /// Index of a metadata pair, its new name as a range of the names' text.
-    Renamed(u32, u32, u32),
-}
-
-/// The output labels of an entry in name order, no name twice. Nothing is copied: it refers to the entry.
+/// The output labels of an entry in name order, no name twice. Nothing is copied: it refers to the entry and to the
+/// run's buffers.
+///
+/// Where an aggregation groups by names, or needs no labels, only those are here that it asked for; but all of them if
+/// the pipeline failed, as Loki then reports them.
 #[derive(Debug, Clone, Copy)]
 pub struct OutLabels<'a> {
     stream: Pairs<'a>,
     metadata: Pairs<'a>,
     slots: &'a [Slot],
-    names: &'a str,
+    text: &'a str,
 }
 
 impl<'a> OutLabels<'a> {
@@ -196,10 +200,24 @@ impl<'a> OutLabels<'a> {
                 let (name, value) = self.metadata[i as usize];
                 (name, value, Category::Metadata)
             }
-            Slot::Renamed(i, from, to) => {
-                let name = &self.names[from as usize..to as usize];
-                (name, self.metadata[i as usize].1, Category::Metadata)
+            Slot::Renamed(i, name) => {
+                let value = self.metadata[i as usize].1;
+                (name.of(self.text), value, Category::Metadata)
             }
+            Slot::Parsed(name, value) => {
+                (name.of(self.text), value.of(self.text), Category::Parsed)
+            }
+            Slot::Error(message) => (ERROR, self.message(message), Category::Parsed),
+            Slot::Details(message) => (DETAILS, self.message(message), Category::Parsed),
+        }
+    }
+
+    fn message(&self, message: Message) -> &'a str {
+        match message {
+            Message::None => "",
+            Message::Static(text) => text,
+            Message::Text(text) => text.of(self.text),
+            Message::Metadata(i) => self.metadata[i as usize].1,
         }
     }
 }
@@ -211,155 +229,116 @@ pub struct Outcome<'a> {
     pub line: &'a [u8],
     /// Output labels in name order, no name twice.
     pub labels: OutLabels<'a>,
+    /// The sample value, where a label is unwrapped.
+    pub value: Option<f64>,
+    /// Whether a stage failed on the entry: its labels are all there then, `__error__` among them, and a metric query
+    /// fails with it unless `__preserve_error__` is `true`.
+    pub failed: bool,
 }
 
 /// Evaluates a pipeline entry by entry, reusing its scratch space.
 #[derive(Debug)]
 pub struct PipelineRun<'p> {
     pipeline: &'p Pipeline,
+    state: State,
     slots: Vec<Slot>,
-    /// The other half of `slots` while a stage removes some.
-    kept: Vec<Slot>,
-    names: String,
+    lines: Lines,
+    scratch: Scratch,
+    now: i64,
+}
+
+/// What is known of an entry after all stages but what lies in the buffers.
+struct Passed {
+    value: Option<f64>,
+    failed: bool,
 }
 
 impl PipelineRun<'_> {
+    /// Sets the time that templates take for now, in nanoseconds since the epoch.
+    #[must_use]
+    pub fn at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
+    }
+
     /// Runs all stages. `None`: the entry was filtered out.
     pub fn process<'a>(&'a mut self, entry: &EntryView<'a>) -> Option<Outcome<'a>> {
-        self.process_after_filters(entry, self.passes_line(entry.line))
+        if self.passes_line(entry.line) {
+            self.process_filtered(entry)
+        } else {
+            None
+        }
     }
 
     /// As [`PipelineRun::process`], for an entry that the caller has already seen through
     /// [`Pipeline::leading_filters`].
     pub fn process_filtered<'a>(&'a mut self, entry: &EntryView<'a>) -> Option<Outcome<'a>> {
-        self.process_after_filters(entry, true)
+        let Passed { value, failed } = self.run_stages(entry, true)?;
+        Some(Outcome {
+            line: if self.lines.changed {
+                &self.lines.line
+            } else {
+                entry.line
+            },
+            labels: OutLabels {
+                stream: entry.stream,
+                metadata: entry.metadata,
+                slots: &self.slots,
+                text: self.state.text(),
+            },
+            value,
+            failed,
+        })
     }
 
     /// Whether an entry passes, without giving its labels.
     #[must_use]
     pub fn passes(&mut self, entry: &EntryView<'_>) -> bool {
-        self.passes_line(entry.line) && self.run_labels(entry)
+        self.passes_line(entry.line) && self.run_stages(entry, false).is_some()
     }
 
     fn passes_line(&self, line: &[u8]) -> bool {
-        self.pipeline.line.iter().all(|filter| filter.matches(line))
+        self.pipeline.leading.iter().all(|f| f.matches(line))
     }
 
-    /// Runs the label stages over the output labels, which are in `slots` then. False: the entry was filtered out.
-    fn run_labels(&mut self, entry: &EntryView<'_>) -> bool {
-        self.merge(entry);
-        for stage in &self.pipeline.labels {
-            let labels = OutLabels {
-                stream: entry.stream,
-                metadata: entry.metadata,
-                slots: &self.slots,
-                names: &self.names,
-            };
-            let value_of = |name: &str| labels.get(name).unwrap_or_default();
-            let (names, keep) = match stage {
-                LabelStage::Filter(filter) => {
-                    if filter_passes(filter, &value_of) {
-                        continue;
-                    }
-                    return false;
-                }
-                LabelStage::Drop(names) => (names, false),
-                LabelStage::Keep(names) => (names, true),
-            };
-            let mut kept = std::mem::take(&mut self.kept);
-            kept.clear();
-            let stays = |slot: &&Slot| {
-                let (name, value, _) = labels.resolve(**slot);
-                names.iter().any(|named| is_named(named, name, value)) == keep
-            };
-            kept.extend(self.slots.iter().filter(stays));
-            self.kept = std::mem::replace(&mut self.slots, kept);
-        }
-        true
-    }
-
-    fn process_after_filters<'a>(
-        &'a mut self,
-        entry: &EntryView<'a>,
-        passed: bool,
-    ) -> Option<Outcome<'a>> {
-        if !passed || !self.run_labels(entry) {
-            return None;
-        }
-        Some(Outcome {
+    /// Runs the stages; the output labels are in `slots` then, if they are asked for. `None`: filtered out.
+    fn run_stages(&mut self, entry: &EntryView<'_>, collect: bool) -> Option<Passed> {
+        let Pipeline {
+            stages,
+            hints,
+            unwrap,
+            ..
+        } = self.pipeline;
+        self.lines.changed = false;
+        self.state.reset(entry.line.len());
+        let mut labels = Labels::new(&mut self.state, entry.stream, entry.metadata, hints);
+        let raw = Entry {
             line: entry.line,
-            labels: OutLabels {
-                stream: entry.stream,
-                metadata: entry.metadata,
-                slots: &self.slots,
-                names: &self.names,
-            },
-        })
-    }
-
-    /// Stream labels and metadata in one order of names; metadata gives way by renaming.
-    fn merge(&mut self, entry: &EntryView<'_>) {
-        self.slots.clear();
-        self.names.clear();
-        let (stream, metadata) = (entry.stream, entry.metadata);
-        let (mut s, mut m) = (0, 0);
-        let mut renamed = false;
-        while s < stream.len() || m < metadata.len() {
-            let order = match (stream.get(s), metadata.get(m)) {
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                _ => std::cmp::Ordering::Greater,
-            };
-            if order.is_gt() {
-                self.slots.push(Slot::Metadata(m as u32));
-                m += 1;
-                continue;
-            }
-            self.slots.push(Slot::Stream(s as u32));
-            s += 1;
-            if order.is_eq() {
-                let from = self.names.len() as u32;
-                self.names.push_str(metadata[m].0);
-                self.names.push_str(EXTRACTED);
-                let to = self.names.len() as u32;
-                self.slots.push(Slot::Renamed(m as u32, from, to));
-                renamed = true;
-                m += 1;
+            ts: entry.ts,
+            now: self.now,
+        };
+        for stage in stages {
+            let (lines, scratch) = (&mut self.lines, &mut self.scratch);
+            if !stage::step(stage, raw, lines, &mut labels, scratch) {
+                return None;
             }
         }
-        if renamed {
-            let labels = OutLabels {
-                stream,
-                metadata,
-                slots: &[],
-                names: &self.names,
-            };
-            self.slots
-                .sort_by(|a, b| labels.resolve(*a).0.cmp(labels.resolve(*b).0));
-            self.slots
-                .dedup_by(|a, b| labels.resolve(*a).0 == labels.resolve(*b).0);
+        let value = match unwrap {
+            Some(unwrap) => Some(unwrap.value(&mut labels)?),
+            None => None,
+        };
+        let failed = labels.has_error();
+        if collect {
+            match &hints.output {
+                Output::Named(names) if !failed => labels.collect_named(names, &mut self.slots),
+                Output::Nothing if !failed => self.slots.clear(),
+                _ => labels.collect(&mut self.slots),
+            }
+            if let (Some(unwrap), Output::All, false) = (unwrap, &hints.output, failed) {
+                let is_other = |slot: &Slot| labels.pair_of(*slot).0 != unwrap.name;
+                self.slots.retain(is_other);
+            }
         }
-    }
-}
-
-fn filter_passes<'a>(filter: &LabelFilter, value_of: &impl Fn(&str) -> &'a str) -> bool {
-    match filter {
-        LabelFilter::Matcher(matcher) => matcher.matches(value_of(matcher.name())),
-        LabelFilter::And(left, right) => {
-            filter_passes(left, value_of) && filter_passes(right, value_of)
-        }
-        LabelFilter::Or(left, right) => {
-            filter_passes(left, value_of) || filter_passes(right, value_of)
-        }
-        // Refused when the pipeline was compiled.
-        _ => false,
-    }
-}
-
-/// Whether an operand of `drop` or `keep` means this label.
-fn is_named(named: &Named, name: &str, value: &str) -> bool {
-    match named {
-        Named::Name(n) => n == name,
-        Named::Matcher(matcher) => matcher.name() == name && matcher.matches(value),
+        Some(Passed { value, failed })
     }
 }

@@ -1,12 +1,15 @@
 //! The typed plan of a query, and its leaves.
 
+mod metric;
+
 use crate::ParseError;
-use crate::ast::{Expr, Grouping, LogExpr, Matching, RangeExpr, VectorExpr};
-use crate::error::{plain, unsupported};
-use crate::eval::arithmetic;
+use crate::ast::{Expr, Grouping, LogExpr, Matching};
+use crate::eval::LabelReplacer;
 use crate::matcher::Matcher;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Around, Pipeline};
 use crate::regexes::Budget;
+
+pub(crate) use metric::fold;
 
 /// Evaluation instants of a metric query, nanoseconds since the epoch: `start, start+step, ... <= end`.
 /// `step` is at least 1; an instant query has `start == end`.
@@ -40,8 +43,11 @@ impl Steps {
 
     /// The index of an instant.
     pub(crate) fn index(&self, time: i64) -> usize {
-        let span = i128::from(time) - i128::from(self.start);
-        usize::try_from(span / i128::from(self.step.max(1))).unwrap_or(0)
+        let index = match time.checked_sub(self.start) {
+            Some(span) => i128::from(span / self.step.max(1)),
+            None => (i128::from(time) - i128::from(self.start)) / i128::from(self.step.max(1)),
+        };
+        usize::try_from(index).unwrap_or(0)
     }
 }
 
@@ -64,12 +70,25 @@ pub struct LogLeaf {
 }
 
 /// What a range aggregation computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum RangeOp {
     Count,
     Rate,
     Bytes,
     BytesRate,
+    Sum,
+    /// `rate` of unwrapped values.
+    SumRate,
+    Avg,
+    Min,
+    Max,
+    Stdvar,
+    Stddev,
+    Quantile(f64),
+    First,
+    Last,
+    RateCounter,
+    Absent,
 }
 
 /// Leaf: a range aggregation over a selector and pipeline.
@@ -84,9 +103,13 @@ pub struct RangeLeaf {
     pub(crate) range: i64,
     /// Nanoseconds.
     pub(crate) offset: i64,
-    /// That of a directly enclosing `sum`.
+    /// Samples are numbers from a label.
+    pub(crate) unwraps: bool,
+    /// Its own, or that of a directly enclosing `sum`.
     pub(crate) grouping: Option<Grouping>,
-    /// Its series reach the answer (no aggregation around it joins them), so that the limit on series holds for them.
+    /// Whether the grouping is that of a `sum`.
+    pub(crate) joined: bool,
+    /// Each of its series is one of the answer, so that the limit on series holds for them.
     pub(crate) limited: bool,
 }
 
@@ -97,7 +120,7 @@ pub enum Needs {
     Count,
     /// The length of the line as the pipeline left it (`bytes_over_time`, `bytes_rate`).
     Bytes,
-    /// A value from a label (`unwrap`), in time order within a stream.
+    /// A value from a label (`unwrap`).
     Value,
 }
 
@@ -106,8 +129,9 @@ impl RangeLeaf {
     #[must_use]
     pub fn needs(&self) -> Needs {
         match self.op {
-            RangeOp::Count | RangeOp::Rate => Needs::Count,
+            _ if self.unwraps => Needs::Value,
             RangeOp::Bytes | RangeOp::BytesRate => Needs::Bytes,
+            _ => Needs::Count,
         }
     }
 
@@ -161,6 +185,7 @@ impl RangeLeaf {
 
 /// A parsed and checked query, ready to run.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a query")]
 pub enum Plan {
     /// Entries.
     Log(LogLeaf),
@@ -190,6 +215,7 @@ fn collect<'p>(node: &'p Node, leaves: &mut Vec<&'p RangeLeaf>) {
     match node {
         Node::Leaf(leaf) => leaves.push(leaf),
         Node::Aggregate { inner, .. } => collect(inner, leaves),
+        Node::LabelReplace(replace) => collect(&replace.inner, leaves),
         Node::Binary(binary) => {
             collect(&binary.left, leaves);
             collect(&binary.right, leaves);
@@ -210,6 +236,7 @@ pub(crate) enum AggregateOp {
     Stdvar,
     TopK(usize),
     BottomK(usize),
+    ApproxTopK(usize),
     Sort,
     SortDesc,
 }
@@ -224,6 +251,12 @@ pub(crate) struct BinaryNode {
 }
 
 #[derive(Debug, Clone)]
+pub(crate) struct ReplaceNode {
+    pub(crate) replacer: LabelReplacer,
+    pub(crate) inner: Node,
+}
+
+#[derive(Debug, Clone)]
 pub(crate) enum Node {
     Leaf(Box<RangeLeaf>),
     Aggregate {
@@ -232,141 +265,41 @@ pub(crate) enum Node {
         inner: Box<Node>,
     },
     Binary(Box<BinaryNode>),
+    LabelReplace(Box<ReplaceNode>),
     Literal(f64),
     VectorOf(f64),
 }
 
-/// The value of an expression of literals only.
-pub(crate) fn fold(expr: &Expr) -> Option<f64> {
-    match expr {
-        Expr::Literal(Ok(value)) => Some(*value),
-        Expr::Binary(binary) => {
-            let (left, right) = (fold(&binary.left)?, fold(&binary.right)?);
-            arithmetic::literals(binary.op, left, right)
-        }
-        _ => None,
-    }
-}
-
-/// Lowers a checked expression.
-pub(crate) fn plan(expr: &Expr) -> Result<Plan, ParseError> {
-    let mut lowering = Lowering::default();
+/// Lowers a checked expression. `budget` is what parsing left for regexes.
+pub(crate) fn plan(expr: &Expr, budget: Budget) -> Result<Plan, ParseError> {
+    let mut lowering = Lowering {
+        budget,
+        sorted: false,
+    };
     if let Expr::Log(log) = expr {
-        let (matchers, pipeline) = lowering.log(log)?;
+        let (matchers, pipeline) = lowering.log(log, &Around::LOGS)?;
         return Ok(Plan::Log(LogLeaf { matchers, pipeline }));
     }
-    let root = lowering.node(expr)?;
+    let root = lowering.root(expr)?;
     Ok(Plan::Metric(MetricPlan {
         root,
         sorted: lowering.sorted,
     }))
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lowering {
     budget: Budget,
     sorted: bool,
-    /// How many aggregations around the current node join series.
-    joined: u32,
 }
 
 impl Lowering {
-    fn log(&mut self, log: &LogExpr) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
-        let pipeline = Pipeline::compile(log, &mut self.budget)?;
-        Ok((log.matchers.clone(), pipeline))
-    }
-
-    fn node(&mut self, expr: &Expr) -> Result<Node, ParseError> {
-        if let Some(value) = fold(expr) {
-            return Ok(Node::Literal(value));
-        }
-        match expr {
-            Expr::Range(range) => Ok(Node::Leaf(Box::new(self.leaf(range, None)?))),
-            Expr::Vector(vector) => self.aggregate(vector),
-            Expr::Binary(binary) => Ok(Node::Binary(Box::new(BinaryNode {
-                op: binary.op,
-                bool_result: binary.bool_result,
-                matching: binary.matching.clone(),
-                left: self.node(&binary.left)?,
-                right: self.node(&binary.right)?,
-            }))),
-            Expr::Literal(value) => Ok(Node::Literal(value.clone().map_err(plain)?)),
-            Expr::VectorOf(value) => Ok(Node::VectorOf(value.clone().map_err(plain)?)),
-            Expr::LabelReplace(_) => Err(unsupported("label_replace")),
-            // The parser lets no log expression stand as an operand, and `check` refuses those of operators.
-            Expr::Log(_) => Err(plain("unexpected log expression")),
-        }
-    }
-
-    fn leaf(
+    fn log(
         &mut self,
-        range: &RangeExpr,
-        grouping: Option<Grouping>,
-    ) -> Result<RangeLeaf, ParseError> {
-        let op = match range.op {
-            "count_over_time" => RangeOp::Count,
-            "rate" => RangeOp::Rate,
-            "bytes_over_time" => RangeOp::Bytes,
-            "bytes_rate" => RangeOp::BytesRate,
-            other => return Err(unsupported(other)),
-        };
-        if range.range.unwrap.is_some() {
-            return Err(unsupported("stage '| unwrap'"));
-        }
-        let (matchers, pipeline) = self.log(&range.range.log)?;
-        Ok(RangeLeaf {
-            matchers,
-            pipeline,
-            op,
-            range: range.range.range,
-            offset: range.range.offset,
-            grouping,
-            limited: self.joined == 0,
-        })
-    }
-
-    fn aggregate(&mut self, vector: &VectorExpr) -> Result<Node, ParseError> {
-        let grouping = vector.grouping.clone().unwrap_or(Grouping {
-            without: false,
-            names: Vec::new(),
-        });
-        // A sum of counts is a count of the group: the series of each stream need not exist.
-        if let (Expr::Range(range), "sum") = (&vector.inner, vector.op) {
-            return Ok(Node::Leaf(Box::new(self.leaf(range, Some(grouping))?)));
-        }
-        let k = || {
-            let param = vector.param.as_deref().unwrap_or("0");
-            usize::try_from(param.parse::<u64>().unwrap_or(0)).unwrap_or(usize::MAX)
-        };
-        let op = match vector.op {
-            "sum" => AggregateOp::Sum,
-            "avg" => AggregateOp::Avg,
-            "min" => AggregateOp::Min,
-            "max" => AggregateOp::Max,
-            "count" => AggregateOp::Count,
-            "stddev" => AggregateOp::Stddev,
-            "stdvar" => AggregateOp::Stdvar,
-            "topk" => AggregateOp::TopK(k()),
-            "bottomk" => AggregateOp::BottomK(k()),
-            "sort" => AggregateOp::Sort,
-            "sort_desc" => AggregateOp::SortDesc,
-            other => return Err(unsupported(other)),
-        };
-        self.sorted |= matches!(op, AggregateOp::Sort | AggregateOp::SortDesc);
-        let keeps_series = matches!(
-            op,
-            AggregateOp::TopK(_)
-                | AggregateOp::BottomK(_)
-                | AggregateOp::Sort
-                | AggregateOp::SortDesc
-        );
-        self.joined += u32::from(!keeps_series);
-        let inner = Box::new(self.node(&vector.inner)?);
-        self.joined -= u32::from(!keeps_series);
-        Ok(Node::Aggregate {
-            op,
-            grouping,
-            inner,
-        })
+        log: &LogExpr,
+        around: &Around<'_>,
+    ) -> Result<(Vec<Matcher>, Pipeline), ParseError> {
+        let pipeline = Pipeline::compile(log, around, &mut self.budget)?;
+        Ok((log.matchers.clone(), pipeline))
     }
 }

@@ -6,15 +6,15 @@ use crate::pipeline::Category;
 pub type SeriesLabels = Vec<(String, String)>;
 
 /// A series with points at some steps.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Series {
     /// Labels.
     pub labels: SeriesLabels,
-    /// `(ns, value)` in time order; steps without data are left out.
+    /// `(ns, value)` in time order; steps without data are left out. One a step, except after `label_replace`.
     pub points: Vec<(i64, f64)>,
 }
 
-/// Many series, in label order (each label set once, except after `label_replace`).
+/// Many series; those of an answer are in label order, each label set once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matrix {
     /// The series.

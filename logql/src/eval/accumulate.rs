@@ -1,112 +1,166 @@
-//! Additive range aggregations in one pass over entries.
+//! Range aggregations in one pass over entries.
 //!
-//! Each series has a difference array over the steps: an entry adds one where the windows that hold it begin and takes
-//! one away where they end, whatever range and step are. `finish` sums the differences up.
+//! | operations | what a series keeps |
+//! |---|---|
+//! | counts and bytes, `absent_over_time` | differences between steps ([`super::counts`]) |
+//! | sums, means, variances, extremes, first and last values | a state for each bucket ([`super::folds`]) |
+//! | quantiles, counters | every value ([`super::samples`]) |
+//!
+//! A series takes nothing but its labels until an entry of it lies in a window; then it counts for the limit on series,
+//! and errors of its entries are errors of the query.
 
-use std::collections::HashMap;
-
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
-
-use super::{EvalError, keeps};
-use crate::pipeline::Outcome;
-use crate::plan::{Needs, RangeLeaf, RangeOp, Steps};
+use super::EvalError;
+use super::counts::Counts;
+use super::folds::Folds;
+use super::keeps;
+use super::keys::{Keys, parts};
+use super::memory::{Memory, POINT, of_labels, too_much};
+use super::partial::{First, Last, Max, Mean, Min, Sum, Variance};
+use super::samples::{Counters, Quantiles};
+use super::windows::{Buckets, Windows};
+use crate::matcher::MatchOp;
+use crate::pipeline::{Category, ERROR, Outcome, PRESERVE};
+use crate::plan::{RangeLeaf, RangeOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
 /// Names a series inside one [`Accumulator`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SeriesId(pub u32);
 
-/// Bytes that a series is taken to need beside its labels and arrays: map entry, vectors, allocator.
-const SERIES_OVERHEAD: usize = 256;
+/// Steps of a query. Beyond, numbers of buckets would not fit the space they have.
+const MAX_STEPS: usize = 1 << 28;
 
-/// Computes a range aggregation from entries given in any order of streams (within a stream in time order when
-/// [`Needs::Value`](crate::plan::Needs::Value)). Memory is series x steps, bounded by `budget`.
+/// What a series has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No entry that lies in a window.
+    Waiting,
+    /// The same, and such an entry fails the query.
+    Failing,
+    Reached,
+}
+
+/// What is collected.
+#[derive(Debug)]
+enum Kind {
+    Counts(Counts),
+    Sum(Folds<Sum>),
+    Mean(Folds<Mean>),
+    Variance(Folds<Variance>),
+    Min(Folds<Min>),
+    Max(Folds<Max>),
+    First(Folds<First>),
+    Last(Folds<Last>),
+    Quantiles(Quantiles),
+    Counters(Counters),
+}
+
+/// Runs an expression for whatever kind folds values.
+macro_rules! folds {
+    ($kind:expr, $folds:ident => $each:expr, $($rest:tt)*) => {
+        match $kind {
+            Kind::Sum($folds) => $each,
+            Kind::Mean($folds) => $each,
+            Kind::Variance($folds) => $each,
+            Kind::Min($folds) => $each,
+            Kind::Max($folds) => $each,
+            Kind::First($folds) => $each,
+            Kind::Last($folds) => $each,
+            $($rest)*
+        }
+    };
+}
+
+impl Kind {
+    fn new(leaf: &RangeLeaf, windows: &Windows) -> Kind {
+        let (steps, buckets) = (windows.count(), windows.buckets());
+        match leaf.op {
+            RangeOp::Count | RangeOp::Rate | RangeOp::Absent => {
+                Kind::Counts(Counts::new(steps, false))
+            }
+            RangeOp::Bytes | RangeOp::BytesRate => Kind::Counts(Counts::new(steps, true)),
+            RangeOp::Sum | RangeOp::SumRate => Kind::Sum(Folds::new(buckets)),
+            RangeOp::Avg => Kind::Mean(Folds::new(buckets)),
+            RangeOp::Stdvar | RangeOp::Stddev => Kind::Variance(Folds::new(buckets)),
+            RangeOp::Min => Kind::Min(Folds::new(buckets)),
+            RangeOp::Max => Kind::Max(Folds::new(buckets)),
+            RangeOp::First => Kind::First(Folds::new(buckets)),
+            RangeOp::Last => Kind::Last(Folds::new(buckets)),
+            RangeOp::Quantile(quantile) => Kind::Quantiles(Quantiles::new(quantile)),
+            RangeOp::RateCounter => Kind::Counters(Counters::default()),
+        }
+    }
+
+    fn insert(&mut self) {
+        folds!(self, folds => folds.insert(),
+            Kind::Counts(counts) => counts.insert(),
+            Kind::Quantiles(quantiles) => quantiles.insert(),
+            Kind::Counters(counters) => counters.insert(),
+        );
+    }
+
+    /// Bytes that making points takes.
+    fn scratch(&self, windows: &Windows) -> usize {
+        folds!(self, folds => folds.scratch(),
+            Kind::Counts(counts) => counts.scratch(),
+            Kind::Quantiles(_) => windows.count().saturating_mul(POINT),
+            Kind::Counters(_) => Counters::scratch(windows.buckets()),
+        )
+    }
+}
+
+/// Computes a range aggregation from entries given in any order of streams (within a stream in the order in which they
+/// arrived, where times are equal). All that it holds counts against `budget`.
 #[derive(Debug)]
 pub struct Accumulator<'p> {
     leaf: &'p RangeLeaf,
+    /// Names that the answer is grouped by, in order.
+    names: Vec<&'p str>,
     windows: Windows,
-    counts_bytes: bool,
     max_series: usize,
-    budget: usize,
-    used: usize,
-    /// Encoded labels to index into `series`.
-    index: HashMap<Box<[u8]>, u32, Xxh3DefaultBuilder>,
-    series: Vec<Sums>,
-    key: Vec<u8>,
+    memory: Memory,
+    keys: Keys,
+    states: Vec<State>,
+    /// How many series have entries in windows.
+    reached: usize,
+    last_stream: LastStream,
+    kind: Kind,
 }
 
-#[derive(Debug)]
-struct Sums {
-    labels: SeriesLabels,
-    /// Differences of the number of entries, one more than there are steps.
-    entries: Box<[i64]>,
-    /// Differences of the sum of line lengths; empty unless needed.
-    bytes: Box<[i64]>,
+/// The last series of an entry whose labels were all those of its stream.
+#[derive(Debug, Default)]
+struct LastStream {
+    last: Option<(u32, SeriesId)>,
+    /// Where the values of its labels lie.
+    places: Vec<(usize, usize)>,
 }
 
-/// Which steps' windows hold an entry.
-#[derive(Debug, Clone)]
-struct Windows {
-    steps: Steps,
-    count: usize,
-    range: i64,
-    /// First instant minus offset: an entry at or before it is in the first window, if in any.
-    origin: i128,
-    /// Steps that a window spans, if it is a whole number of them.
-    whole: Option<i64>,
-    /// The last answer, and the times `(after, upto]` for which it holds: entries come nearly in time order.
-    cached: Option<(i64, i64, usize, usize)>,
+/// Where a text lies.
+fn place(text: &str) -> (usize, usize) {
+    (text.as_ptr().addr(), text.len())
 }
 
-impl Windows {
-    fn new(leaf: &RangeLeaf, steps: Steps) -> Self {
-        let step = steps.step.max(1);
-        Windows {
-            steps: Steps { step, ..steps },
-            count: steps.count(),
-            range: leaf.range,
-            origin: i128::from(steps.start) - i128::from(leaf.offset),
-            whole: (leaf.range % step == 0).then_some(leaf.range / step),
-            cached: None,
+impl LastStream {
+    #[inline]
+    fn find(&self, stream: u32, outcome: &Outcome<'_>) -> Option<SeriesId> {
+        let (last, series) = self.last?;
+        if last != stream || self.places.len() != outcome.labels.len() {
+            return None;
         }
+        let mut places = outcome.labels.iter().zip(&self.places);
+        let same = places.all(|((_, value, category), known)| {
+            category == Category::Stream && place(value) == *known
+        });
+        same.then_some(series)
     }
 
-    /// Indices of the first step whose window holds an entry at `ts`, and of the first after it whose does not.
-    fn of(&mut self, ts: i64) -> (usize, usize) {
-        if let Some((after, upto, from, to)) = self.cached
-            && after < ts
-            && ts <= upto
-        {
-            return (from, to);
-        }
-        let distance = i128::from(ts) - self.origin;
-        let first = ceil_div(distance, self.steps.step);
-        let end = match self.whole {
-            Some(span) => first + i128::from(span),
-            None => ceil_div(distance + i128::from(self.range), self.steps.step),
-        };
-        let clamp = |i: i128| usize::try_from(i.max(0)).map_or(self.count, |i| i.min(self.count));
-        let answer = (clamp(first), clamp(end));
-        if self.whole.is_some() {
-            let upto = self.origin + first * i128::from(self.steps.step);
-            let after = upto - i128::from(self.steps.step);
-            if let (Ok(after), Ok(upto)) = (i64::try_from(after), i64::try_from(upto)) {
-                self.cached = Some((after, upto, answer.0, answer.1));
-            }
-        }
-        answer
-    }
-}
-
-fn ceil_div(value: i128, by: i64) -> i128 {
-    match i64::try_from(value) {
-        Ok(value) => {
-            let floor = value.div_euclid(by);
-            i128::from(floor) + i128::from(value.rem_euclid(by) != 0)
-        }
-        Err(_) => {
-            let by = i128::from(by);
-            value.div_euclid(by) + i128::from(value.rem_euclid(by) != 0)
+    fn set(&mut self, stream: u32, outcome: &Outcome<'_>, series: SeriesId) {
+        let mut labels = outcome.labels.iter();
+        if labels.all(|(.., category)| category == Category::Stream) {
+            self.places.clear();
+            let values = outcome.labels.iter().map(|(_, value, _)| place(value));
+            self.places.extend(values);
+            self.last = Some((stream, series));
         }
     }
 }
@@ -116,16 +170,22 @@ impl<'p> Accumulator<'p> {
     /// series reach the answer: those of `count(rate(..))` are bounded by the budget alone.
     #[must_use]
     pub fn new(leaf: &'p RangeLeaf, steps: Steps, max_series: usize, budget: usize) -> Self {
+        let windows = Windows::new(leaf, steps);
+        let names = leaf.grouped_by().unwrap_or_default();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
         Accumulator {
+            kind: Kind::new(leaf, &windows),
             leaf,
-            windows: Windows::new(leaf, steps),
-            counts_bytes: leaf.needs() == Needs::Bytes,
+            names,
+            windows,
             max_series,
-            budget,
-            used: 0,
-            index: HashMap::default(),
-            series: Vec::new(),
-            key: Vec::new(),
+            memory: Memory::new(budget),
+            keys: Keys::new(),
+            states: Vec::new(),
+            reached: 0,
+            last_stream: LastStream::default(),
         }
     }
 
@@ -133,186 +193,376 @@ impl<'p> Accumulator<'p> {
     /// (stream, metadata) when the pipeline sets no labels.
     ///
     /// # Errors
-    /// [`EvalError::Bad`] over `max_series`, [`EvalError::Limit`] over the budget, and pipeline errors.
+    /// [`EvalError::Limit`] over the budget.
     pub fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
-        let grouping = self.leaf.grouping.as_ref();
-        let kept = || {
-            let all = outcome.labels.iter().map(|(name, value, _)| (name, value));
-            all.filter(|(name, value)| {
-                !value.is_empty() && grouping.is_none_or(|grouping| keeps(grouping, name))
-            })
-        };
-        self.key.clear();
-        for (name, value) in kept() {
-            push_part(&mut self.key, name);
-            push_part(&mut self.key, value);
+        let preserved = outcome.failed && outcome.labels.get(PRESERVE) == Some("true");
+        // An entry that failed shows all its labels. Only a sum around the aggregation, if it gets that far, groups it.
+        let grouped = !outcome.failed || preserved && self.leaf.joined;
+        // A label may have been parsed under the name of an error. That fails the query, too.
+        let mut failing = outcome.failed;
+        let labels = outcome.labels.iter().map(|(name, value, _)| (name, value));
+        self.keys.start();
+        match &self.leaf.grouping {
+            Some(grouping) if grouped && grouping.without => {
+                // The sum drops empty labels, the aggregation itself does not.
+                let stays = |name: &str, value: &str| {
+                    keeps(grouping, name) && !(self.leaf.joined && value.is_empty())
+                };
+                for (name, value) in labels.filter(|(name, value)| stays(name, value)) {
+                    failing |= name == ERROR;
+                    self.keys.push(name, value);
+                }
+            }
+            // Whoever gives labels may have left out all others, but need not.
+            Some(_) if grouped => {
+                let mut names = self.names.iter().copied().peekable();
+                for (name, value) in labels {
+                    while names.next_if(|wanted| *wanted < name).is_some() {}
+                    if names.next_if_eq(&name).is_some() {
+                        failing |= name == ERROR;
+                        self.keys.push(name, value);
+                    }
+                }
+            }
+            _ => {
+                for (name, value) in labels {
+                    failing |= name == ERROR;
+                    self.keys.push(name, value);
+                }
+            }
         }
-        if let Some(id) = self.index.get(self.key.as_slice()) {
-            return Ok(SeriesId(*id));
+        let (series, is_new) = self.keys.find(&mut self.memory)?;
+        if is_new {
+            self.insert(if failing && !preserved {
+                State::Failing
+            } else {
+                State::Waiting
+            });
         }
-        let labels = kept()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let key = self.key.as_slice().into();
-        self.insert(key, labels)
+        Ok(SeriesId(series))
     }
 
-    fn insert(&mut self, key: Box<[u8]>, labels: SeriesLabels) -> Result<SeriesId, EvalError> {
-        if self.leaf.limited && self.series.len() >= self.max_series {
+    /// As [`Accumulator::series`], for an entry of a stream whose labels lie in the same place whenever this number is
+    /// given: if it is grouped by labels of the stream, that tells the series.
+    ///
+    /// # Errors
+    /// As [`Accumulator::series`].
+    #[inline]
+    pub fn series_of_stream(
+        &mut self,
+        stream: u32,
+        outcome: &Outcome<'_>,
+    ) -> Result<SeriesId, EvalError> {
+        if self.names.is_empty() || outcome.failed {
+            return self.series(outcome);
+        }
+        if let Some(series) = self.last_stream.find(stream, outcome) {
+            return Ok(series);
+        }
+        let series = self.series(outcome)?;
+        self.last_stream.set(stream, outcome, series);
+        Ok(series)
+    }
+
+    fn insert(&mut self, state: State) {
+        self.states.push(state);
+        self.kind.insert();
+    }
+
+    /// Notes that a series has an entry in a window.
+    #[inline]
+    fn reach(&mut self, series: SeriesId) -> Result<(), EvalError> {
+        match self.states[series.0 as usize] {
+            State::Reached => Ok(()),
+            state => self.reach_first(series, state),
+        }
+    }
+
+    #[cold]
+    fn reach_first(&mut self, series: SeriesId, state: State) -> Result<(), EvalError> {
+        if state == State::Failing {
+            return Err(pipeline_error(&self.keys.labels(series.0)));
+        }
+        if self.leaf.limited && self.reached >= self.max_series {
             return Err(EvalError::Bad(too_many_series(self.max_series)));
         }
-        let arrays = if self.counts_bytes { 2 } else { 1 };
-        let cost = self
-            .windows
-            .count
-            .saturating_add(1)
-            .saturating_mul(8 * arrays)
-            .saturating_add(key.len() * 3 + labels.len() * 48 + SERIES_OVERHEAD);
-        let used = self.used.saturating_add(cost);
-        if used > self.budget {
-            return Err(EvalError::Limit(format!(
-                "the query needs more memory than it may use (limit: {} bytes); consider fewer series (aggregate with \
-                 sum by) or a larger step",
-                self.budget
-            )));
+        if self.reached == 0 {
+            self.check_steps()?;
         }
-        self.used = used;
-        let id = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
-        let zeros = || vec![0; self.windows.count + 1].into_boxed_slice();
-        self.series.push(Sums {
-            labels,
-            entries: zeros(),
-            bytes: if self.counts_bytes {
-                zeros()
-            } else {
-                Box::default()
-            },
-        });
-        self.index.insert(key, id);
-        Ok(SeriesId(id))
+        self.states[series.0 as usize] = State::Reached;
+        self.reached += 1;
+        Ok(())
     }
 
-    /// Adds one entry. `len` is the line's length in bytes.
-    pub fn add(&mut self, series: SeriesId, ts: i64, len: usize) {
-        self.add_many(series, ts, 1, i64::try_from(len).unwrap_or(i64::MAX));
+    /// Counts what making points takes, so that a query with more steps than fit fails before it has collected anything.
+    fn check_steps(&mut self) -> Result<(), EvalError> {
+        let steps = self.windows.count();
+        if steps > MAX_STEPS {
+            return Err(too_much(self.memory.limit()));
+        }
+        self.memory.take(steps * (POINT + size_of::<Buckets>()))?;
+        self.memory.take(self.kind.scratch(&self.windows))
+    }
+
+    /// Adds an entry that passed the pipeline: itself, its line or its value, whatever the leaf needs.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    #[inline]
+    pub fn add_outcome(
+        &mut self,
+        series: SeriesId,
+        ts: i64,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), EvalError> {
+        match outcome.value {
+            Some(value) => self.add_value(series, ts, value),
+            None => self.add(series, ts, outcome.line.len()),
+        }
+    }
+
+    /// Adds an entry for its line, whose length is given in bytes.
+    ///
+    /// # Errors
+    /// [`EvalError::Bad`] over `max_series` and for entries with a pipeline error, [`EvalError::Limit`] over the budget.
+    #[inline]
+    pub fn add(&mut self, series: SeriesId, ts: i64, len: usize) -> Result<(), EvalError> {
+        self.add_many(series, ts, 1, i64::try_from(len).unwrap_or(i64::MAX))
     }
 
     /// Adds all entries of a bucket `(edge - bucket, edge]`, when [`RangeLeaf::aligned_to`] said so.
-    pub fn add_bucket(&mut self, series: SeriesId, edge: i64, entries: u64, bytes: u64) {
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_bucket(
+        &mut self,
+        series: SeriesId,
+        edge: i64,
+        entries: u64,
+        bytes: u64,
+    ) -> Result<(), EvalError> {
         let clamp = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.add_many(series, edge, clamp(entries), clamp(bytes));
+        self.add_many(series, edge, clamp(entries), clamp(bytes))
+    }
+
+    fn add_many(
+        &mut self,
+        series: SeriesId,
+        ts: i64,
+        entries: i64,
+        bytes: i64,
+    ) -> Result<(), EvalError> {
+        let Some(held) = self.windows.of(ts) else {
+            return Ok(());
+        };
+        self.reach(series)?;
+        let Kind::Counts(counts) = &mut self.kind else {
+            panic!("entries without a value are only counted");
+        };
+        counts.add(series.0 as usize, held, (entries, bytes), &mut self.memory)
+    }
+
+    /// Adds the value of an entry, when the leaf says [`Needs::Value`](crate::plan::Needs::Value).
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    #[inline]
+    pub fn add_value(&mut self, series: SeriesId, ts: i64, value: f64) -> Result<(), EvalError> {
+        let Some(held) = self.windows.of(ts) else {
+            return Ok(());
+        };
+        self.reach(series)?;
+        let (at, memory) = (series.0 as usize, &mut self.memory);
+        let bucket = self.windows.bucket(held);
+        folds!(&mut self.kind, folds => folds.add(at, bucket, (ts, value), memory),
+            Kind::Counts(counts) => counts.add(at, held, (1, 0), memory),
+            Kind::Quantiles(quantiles) => quantiles.add(at, bucket, value, memory),
+            Kind::Counters(counters) => counters.add(at, (ts, value), memory),
+        )
     }
 
     /// The last time up to which entries are in the same windows as one at `ts`, as far as that is known: at least `ts`.
     /// Buckets with edges from `ts` to there may be added as one.
     #[must_use]
     pub fn same_until(&mut self, ts: i64) -> i64 {
-        self.windows.of(ts);
-        match self.windows.cached {
-            Some((after, upto, ..)) if after < ts && ts <= upto => upto,
-            _ => ts,
-        }
+        self.windows.same_until(ts)
     }
 
-    fn add_many(&mut self, series: SeriesId, ts: i64, entries: i64, bytes: i64) {
-        let (from, to) = self.windows.of(ts);
-        if from >= to {
-            return;
-        }
-        let sums = &mut self.series[series.0 as usize];
-        sums.entries[from] = sums.entries[from].wrapping_add(entries);
-        sums.entries[to] = sums.entries[to].wrapping_sub(entries);
-        if self.counts_bytes {
-            sums.bytes[from] = sums.bytes[from].wrapping_add(bytes);
-            sums.bytes[to] = sums.bytes[to].wrapping_sub(bytes);
-        }
-    }
-
-    /// Adds what another worker collected for the same leaf and steps.
+    /// Adds what another worker collected for the same leaf and steps. Of equal times, its entries count as the later.
     ///
     /// # Errors
-    /// As [`Accumulator::series`].
+    /// As [`Accumulator::add`].
     pub fn merge(&mut self, other: Accumulator<'p>) -> Result<(), EvalError> {
         assert_eq!(
-            self.windows.count, other.windows.count,
+            self.windows.count(),
+            other.windows.count(),
             "accumulators of one leaf have the same steps"
         );
-        let mut series: Vec<Option<Sums>> = other.series.into_iter().map(Some).collect();
-        for (key, id) in other.index {
-            let Some(sums) = series[id as usize].take() else {
-                continue;
-            };
-            let own = match self.index.get(&key) {
-                Some(own) => *own,
-                None => self.insert(key, sums.labels)?.0,
-            };
-            let own = &mut self.series[own as usize];
-            add_all(&mut own.entries, &sums.entries);
-            add_all(&mut own.bytes, &sums.bytes);
+        for (theirs, state) in other.states.iter().enumerate() {
+            let encoded = other.keys.encoded(theirs as u32);
+            let (series, is_new) = self.keys.find_encoded(encoded, &mut self.memory)?;
+            if is_new {
+                let failing = *state == State::Failing;
+                self.insert(if failing {
+                    State::Failing
+                } else {
+                    State::Waiting
+                });
+            }
+            if *state == State::Reached {
+                self.reach(SeriesId(series))?;
+                self.join(series as usize, &other, theirs)?;
+            }
         }
         Ok(())
     }
 
-    /// The result, in label order.
-    #[must_use]
-    pub fn finish(self) -> Matrix {
-        let Accumulator {
-            leaf,
-            windows,
-            mut series,
-            ..
-        } = self;
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let seconds = leaf.range as f64 / 1e9;
-        let finished = series.into_iter().filter_map(|sums| {
-            let points = points(&sums, &windows.steps, leaf.op, seconds);
-            (!points.is_empty()).then_some(Series {
-                labels: sums.labels,
-                points,
-            })
-        });
-        Matrix {
-            series: finished.collect(),
+    fn join(
+        &mut self,
+        own: usize,
+        other: &Accumulator<'_>,
+        theirs: usize,
+    ) -> Result<(), EvalError> {
+        let memory = &mut self.memory;
+        macro_rules! each {
+            ($($kind:ident),*) => {
+                match (&mut self.kind, &other.kind) {
+                    $((Kind::$kind(to), Kind::$kind(from)) => to.join(own, from, theirs, memory),)*
+                    _ => panic!("accumulators of one leaf collect the same"),
+                }
+            };
         }
+        each!(
+            Counts, Sum, Mean, Variance, Min, Max, First, Last, Quantiles, Counters
+        )
+    }
+
+    /// The result, in label order.
+    ///
+    /// # Errors
+    /// [`EvalError::Limit`] when the result takes more than the budget.
+    pub fn finish(mut self) -> Result<Matrix, EvalError> {
+        if self.leaf.op == RangeOp::Absent {
+            return self.absent();
+        }
+        if self.reached == 0 {
+            return Ok(Matrix::default());
+        }
+        let spans = match self.kind {
+            Kind::Counts(_) => Vec::new(),
+            _ => self.windows.spans(),
+        };
+        let mut order: Vec<u32> = (0..self.states.len() as u32)
+            .filter(|series| self.states[*series as usize] == State::Reached)
+            .collect();
+        order.sort_unstable_by(|a, b| {
+            let labels = |series: u32| parts(self.keys.encoded(series));
+            labels(*a).cmp(labels(*b))
+        });
+        let mut points = Vec::with_capacity(self.windows.count());
+        let mut matrix = Matrix::default();
+        for id in order {
+            points.clear();
+            self.points(id as usize, &spans, &mut points)?;
+            let labels = self.keys.take(id, &mut self.memory);
+            self.memory
+                .take(of_labels(&labels) + points.len() * POINT)?;
+            let points = points.as_slice().to_vec();
+            matrix.series.push(Series { labels, points });
+        }
+        Ok(matrix)
+    }
+
+    /// The points of a series, whose data is given up.
+    fn points(
+        &mut self,
+        series: usize,
+        spans: &[Buckets],
+        points: &mut Vec<(i64, f64)>,
+    ) -> Result<(), EvalError> {
+        let (op, seconds) = (self.leaf.op, self.leaf.range as f64 / 1e9);
+        let (windows, memory) = (&mut self.windows, &mut self.memory);
+        let steps = windows.clone();
+        let mut push = |step: usize, value: f64| points.push((steps.instant(step), value));
+        folds!(&mut self.kind, folds => {
+                folds.finish(series, spans, memory, |step, value| {
+                    push(step, match op {
+                        RangeOp::SumRate => value / seconds,
+                        RangeOp::Stddev => value.sqrt(),
+                        _ => value,
+                    });
+                });
+            },
+            Kind::Counts(counts) => {
+                counts.finish(series, memory, |step, entries, bytes| {
+                    push(step, match op {
+                        RangeOp::Rate => entries as f64 / seconds,
+                        RangeOp::Bytes => bytes as f64,
+                        RangeOp::BytesRate => bytes as f64 / seconds,
+                        _ => entries as f64,
+                    });
+                });
+            }
+            Kind::Quantiles(quantiles) => quantiles.finish(series, spans, memory, push)?,
+            Kind::Counters(counters) => {
+                counters.finish(series, (windows, spans), memory, push)?;
+            }
+        );
+        Ok(())
+    }
+
+    /// 1 at every step whose window holds no entry of any series.
+    fn absent(mut self) -> Result<Matrix, EvalError> {
+        let mut present: Vec<(i64, f64)> = Vec::new();
+        for series in 0..self.states.len() {
+            if self.states[series] == State::Reached {
+                self.points(series, &[], &mut present)?;
+            }
+        }
+        present.sort_by_key(|(at, _)| *at);
+        let steps = self.windows.count();
+        if steps > MAX_STEPS {
+            return Err(too_much(self.memory.limit()));
+        }
+        self.memory.take(steps * POINT)?;
+        let mut points = Vec::with_capacity(steps);
+        let mut known = present.iter().peekable();
+        for step in 0..steps {
+            let now = self.windows.instant(step);
+            while known.next_if(|(at, _)| *at < now).is_some() {}
+            if known.peek().is_none_or(|(at, _)| *at != now) {
+                points.push((now, 1.0));
+            }
+        }
+        let mut matrix = Matrix::default();
+        if !points.is_empty() {
+            let labels = absent_labels(self.leaf);
+            matrix.series.push(Series { labels, points });
+        }
+        Ok(matrix)
     }
 
     /// Bytes in use, for the query's budget.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.used
+        self.memory.used()
     }
 }
 
-fn push_part(key: &mut Vec<u8>, part: &str) {
-    key.extend_from_slice(&(part.len() as u32).to_le_bytes());
-    key.extend_from_slice(part.as_bytes());
-}
-
-fn add_all(to: &mut [i64], from: &[i64]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = to.wrapping_add(*from);
-    }
-}
-
-fn points(sums: &Sums, steps: &Steps, op: RangeOp, seconds: f64) -> Vec<(i64, f64)> {
-    let (mut entries, mut bytes) = (0i64, 0i64);
-    let mut points = Vec::new();
-    for i in 0..sums.entries.len() - 1 {
-        entries = entries.wrapping_add(sums.entries[i]);
-        bytes = bytes.wrapping_add(sums.bytes.get(i).copied().unwrap_or(0));
-        if entries == 0 {
-            continue;
-        }
-        let value = match op {
-            RangeOp::Count => entries as f64,
-            RangeOp::Rate => entries as f64 / seconds,
-            RangeOp::Bytes => bytes as f64,
-            RangeOp::BytesRate => bytes as f64 / seconds,
-        };
-        points.push((steps.at(i), value));
-    }
-    points.shrink_to_fit();
-    points
+/// What a selector says about labels of streams that are not there: names that have one matcher, and that one `=`.
+fn absent_labels(leaf: &RangeLeaf) -> SeriesLabels {
+    let alone = leaf.matchers.iter().filter(|m| {
+        let of_name = leaf
+            .matchers
+            .iter()
+            .filter(|other| other.name() == m.name());
+        m.op() == MatchOp::Equal && !m.value().is_empty() && of_name.count() == 1
+    });
+    let mut labels: SeriesLabels = alone
+        .map(|m| (m.name().to_owned(), m.value().to_owned()))
+        .collect();
+    labels.sort();
+    labels
 }
 
 /// Loki's text when a query's answer has too many series.
@@ -322,4 +572,18 @@ pub(super) fn too_many_series(limit: usize) -> String {
          more specific stream selectors, reducing the time range, or aggregating results with functions like sum(), \
          count() or topk()"
     )
+}
+
+/// Loki's text for an entry whose pipeline failed (logql.md section 10.3).
+fn pipeline_error(labels: &SeriesLabels) -> EvalError {
+    let of_error = labels.iter().find(|(name, _)| name == ERROR);
+    let error = of_error.map_or("", |(_, value)| value.as_str());
+    let pairs = labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let labels = crate::format::label_set(pairs);
+    EvalError::Bad(format!(
+        "pipeline error: '{error}' for series: '{labels}'.\n\
+         Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\
+         To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+         The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n"
+    ))
 }

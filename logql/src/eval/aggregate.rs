@@ -1,39 +1,73 @@
-//! Vector operations with one operand: over groups of series, step by step.
+//! Vector operations with one operand: over groups of series, step by step (logql.md section 11).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::keeps;
+use super::memory::{Memory, POINT, of_labels};
+use super::partial::is_settled;
+use super::{EvalError, keeps};
 use crate::ast::Grouping;
 use crate::plan::{AggregateOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
-/// Applies an operation. The result is in label order, except after `sort` of an instant.
-pub(super) fn aggregate(
+/// Members of groups, by the labels of the groups.
+type Groups = BTreeMap<SeriesLabels, Vec<usize>>;
+
+/// Joins the series of each group to one. The result is in label order.
+pub(super) fn fold(
     op: AggregateOp,
     grouping: &Grouping,
     mut inner: Matrix,
     steps: Steps,
-) -> Matrix {
-    match op {
-        AggregateOp::Sort => sort(inner, steps, false),
-        AggregateOp::SortDesc => sort(inner, steps, true),
-        _ => {
-            // Sums depend on the order of addition: fix it.
-            inner.series.sort_by(|a, b| a.labels.cmp(&b.labels));
-            match op {
-                AggregateOp::TopK(k) => best(k, true, grouping, inner, steps),
-                AggregateOp::BottomK(k) => best(k, false, grouping, inner, steps),
-                _ => fold_groups(op, grouping, &inner, steps),
+    memory: &mut Memory,
+) -> Result<Matrix, EvalError> {
+    // Sums depend on the order of addition: fix it.
+    inner.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let groups = groups(grouping, &inner, memory)?;
+    memory.take(steps.count().saturating_mul(size_of::<State>() + POINT))?;
+    let mut states = vec![State::default(); steps.count()];
+    let mut points = Vec::with_capacity(steps.count());
+    let mut result = Matrix::default();
+    for (labels, members) in groups {
+        states.fill(State::default());
+        for member in members {
+            let taken = std::mem::take(&mut inner.series[member].points);
+            for (at, value) in &taken {
+                if let Some(state) = states.get_mut(steps.index(*at)) {
+                    state.add(op, *value);
+                }
             }
+            memory.give(taken.capacity() * POINT);
+        }
+        points.clear();
+        let filled = states.iter().enumerate().filter(|(_, s)| s.count > 0);
+        points.extend(filled.map(|(i, s)| (steps.at(i), s.result(op))));
+        if !points.is_empty() {
+            memory.take(points.len() * POINT)?;
+            let points = points.as_slice().to_vec();
+            result.series.push(Series { labels, points });
         }
     }
+    Ok(result)
 }
 
-/// The labels of the group that a series belongs to.
-fn group_labels(grouping: &Grouping, labels: &SeriesLabels) -> SeriesLabels {
-    let kept = labels.iter().filter(|(name, _)| keeps(grouping, name));
-    kept.cloned().collect()
+fn groups(grouping: &Grouping, inner: &Matrix, memory: &mut Memory) -> Result<Groups, EvalError> {
+    let mut groups = Groups::new();
+    memory.take(inner.series.len() * 2 * size_of::<usize>())?;
+    for (i, series) in inner.series.iter().enumerate() {
+        let stays = |name: &str, value: &str| {
+            keeps(grouping, name) && !(grouping.without && value.is_empty())
+        };
+        let kept = series.labels.iter().filter(|(n, v)| stays(n, v));
+        let labels: SeriesLabels = kept.cloned().collect();
+        let size = of_labels(&labels);
+        let members = groups.entry(labels).or_default();
+        if members.is_empty() {
+            memory.take(size)?;
+        }
+        members.push(i);
+    }
+    Ok(groups)
 }
 
 /// Running state of one group at one step.
@@ -55,7 +89,9 @@ impl State {
             AggregateOp::Sum => self.value += value,
             AggregateOp::Min if value < self.value || self.value.is_nan() => self.value = value,
             AggregateOp::Max if value > self.value || self.value.is_nan() => self.value = value,
-            AggregateOp::Avg => self.add_to_mean(value, n),
+            AggregateOp::Avg if !is_settled(self.value, value) => {
+                self.value += (value - self.value) / n;
+            }
             AggregateOp::Stddev | AggregateOp::Stdvar => {
                 let delta = value - self.value;
                 self.value += delta / n;
@@ -63,17 +99,6 @@ impl State {
             }
             _ => {}
         }
-    }
-
-    /// An infinite mean is left alone by finite values and by infinity of its own sign.
-    fn add_to_mean(&mut self, value: f64, n: f64) {
-        if self.value.is_infinite() {
-            let same_sign = value.is_infinite() && (self.value > 0.0) == (value > 0.0);
-            if same_sign || value.is_finite() {
-                return;
-            }
-        }
-        self.value += value / n - self.value / n;
     }
 
     fn result(&self, op: AggregateOp) -> f64 {
@@ -87,67 +112,60 @@ impl State {
     }
 }
 
-fn fold_groups(op: AggregateOp, grouping: &Grouping, inner: &Matrix, steps: Steps) -> Matrix {
-    let mut groups: BTreeMap<SeriesLabels, Vec<State>> = BTreeMap::new();
-    for series in &inner.series {
-        let states = groups
-            .entry(group_labels(grouping, &series.labels))
-            .or_insert_with(|| vec![State::default(); steps.count()]);
-        for (at, value) in &series.points {
-            if let Some(state) = states.get_mut(steps.index(*at)) {
-                state.add(op, *value);
-            }
-        }
-    }
-    let series = groups.into_iter().map(|(labels, states)| {
-        let filled = states.iter().enumerate().filter(|(_, s)| s.count > 0);
-        let points = filled.map(|(i, s)| (steps.at(i), s.result(op))).collect();
-        Series { labels, points }
-    });
-    Matrix {
-        series: series.filter(|s| !s.points.is_empty()).collect(),
-    }
-}
-
 /// `topk` and `bottomk`: per group and step; labels are kept. NaN never beats a number; equal values go by label
-/// order.
-fn best(k: usize, largest: bool, grouping: &Grouping, inner: Matrix, steps: Steps) -> Matrix {
-    let mut groups: BTreeMap<SeriesLabels, Vec<usize>> = BTreeMap::new();
-    for (i, series) in inner.series.iter().enumerate() {
-        let labels = group_labels(grouping, &series.labels);
-        groups.entry(labels).or_default().push(i);
-    }
-    let mut kept: Vec<Vec<(i64, f64)>> = vec![Vec::new(); inner.series.len()];
-    let mut cursors = vec![0; inner.series.len()];
+/// order. At an instant, the best of a group comes first.
+pub(super) fn best(
+    (k, largest): (usize, bool),
+    grouping: &Grouping,
+    mut inner: Matrix,
+    steps: Steps,
+    memory: &mut Memory,
+) -> Result<Matrix, EvalError> {
+    inner.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    // What wins at a step is written over points that were looked at already. By series: points looked at, points kept.
+    let mut cursors = vec![(0, 0); inner.series.len()];
     let mut candidates: Vec<(f64, usize)> = Vec::new();
-    for step in 0..steps.count() {
-        let now = steps.at(step);
-        for members in groups.values() {
+    let mut ranking = Vec::new();
+    for members in groups(grouping, &inner, memory)?.values() {
+        for step in 0..steps.count() {
+            let now = steps.at(step);
             candidates.clear();
             for &i in members {
-                if let Some((at, value)) = inner.series[i].points.get(cursors[i])
+                if let Some((at, value)) = inner.series[i].points.get(cursors[i].0)
                     && *at == now
                 {
                     candidates.push((*value, i));
-                    cursors[i] += 1;
+                    cursors[i].0 += 1;
                 }
             }
-            candidates.sort_by(|a, b| order(a.0, b.0, largest).then(a.1.cmp(&b.1)));
-            for (value, i) in candidates.iter().take(k) {
-                kept[*i].push((now, *value));
+            let better =
+                |a: &(f64, usize), b: &(f64, usize)| order(a.0, b.0, largest).then(a.1.cmp(&b.1));
+            if candidates.len() > k {
+                candidates.select_nth_unstable_by(k, better);
+                candidates.truncate(k);
+            }
+            if steps.count() == 1 {
+                candidates.sort_unstable_by(better);
+                ranking.extend(candidates.iter().map(|(_, i)| *i));
+            }
+            for (value, i) in &candidates {
+                inner.series[*i].points[cursors[*i].1] = (now, *value);
+                cursors[*i].1 += 1;
             }
         }
     }
-    let series = inner.series.into_iter().zip(kept);
-    Matrix {
-        series: series
-            .filter(|(_, points)| !points.is_empty())
-            .map(|(series, points)| Series {
-                labels: series.labels,
-                points,
-            })
-            .collect(),
+    for (series, (_, kept)) in inner.series.iter_mut().zip(cursors) {
+        series.points.truncate(kept);
     }
+    if steps.count() == 1 {
+        let ranked = ranking.into_iter();
+        let series = ranked.map(|i| std::mem::take(&mut inner.series[i]));
+        return Ok(Matrix {
+            series: series.collect(),
+        });
+    }
+    inner.series.retain(|s| !s.points.is_empty());
+    Ok(inner)
 }
 
 /// Best first, NaN last.
@@ -156,18 +174,15 @@ fn order(a: f64, b: f64, largest: bool) -> Ordering {
         (true, true) => Ordering::Equal,
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
-        _ if largest => b.total_cmp(&a),
-        _ => a.total_cmp(&b),
+        _ if largest => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
+        _ => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
     }
 }
 
-/// Orders an instant vector by value. Without effect on a range.
-fn sort(mut inner: Matrix, steps: Steps, descending: bool) -> Matrix {
-    if steps.count() == 1 {
-        let value = |s: &Series| s.points.first().map_or(f64::NAN, |p| p.1);
-        inner.series.sort_by(|a, b| {
-            order(value(a), value(b), descending).then_with(|| a.labels.cmp(&b.labels))
-        });
-    }
-    inner
+/// Orders an instant vector by value.
+pub(super) fn sort(inner: &mut Matrix, descending: bool) {
+    let value = |s: &Series| s.points.first().map_or(f64::NAN, |p| p.1);
+    inner.series.sort_by(|a, b| {
+        order(value(a), value(b), descending).then_with(|| a.labels.cmp(&b.labels))
+    });
 }

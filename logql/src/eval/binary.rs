@@ -1,10 +1,10 @@
 //! Binary operators with a vector on at least one side (logql.md section 11).
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::EvalError;
 use super::arithmetic::{compare, compute, is_comparison, is_set};
+use super::memory::{Memory, of_labels};
 use crate::ast::{Cardinality, Matching};
 use crate::plan::{BinaryNode, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
@@ -48,15 +48,11 @@ pub(super) fn with_scalar(
     vector
 }
 
-/// The labels by which samples of both sides meet.
+/// The labels by which samples of both sides meet. An empty label is none.
 fn signature(matching: Option<&Matching>, labels: &SeriesLabels) -> SeriesLabels {
-    match matching {
-        None => labels.clone(),
-        Some(m) => {
-            let kept = labels.iter().filter(|(n, _)| m.names.contains(n) == m.on);
-            kept.cloned().collect()
-        }
-    }
+    let is_kept = |name: &String| matching.is_none_or(|m| m.names.contains(name) == m.on);
+    let kept = labels.iter().filter(|(n, v)| !v.is_empty() && is_kept(n));
+    kept.cloned().collect()
 }
 
 /// Two vectors, step by step.
@@ -65,20 +61,67 @@ pub(super) fn vectors(
     left: Matrix,
     right: Matrix,
     steps: Steps,
+    memory: &mut Memory,
 ) -> Result<Matrix, EvalError> {
+    let mut signatures = Signatures::default();
+    let matching = node.matching.as_ref();
+    let numbers = (
+        signatures.number(matching, &left, memory)?,
+        signatures.number(matching, &right, memory)?,
+    );
     if is_set(node.op) {
-        return Ok(sets(node, left, right, steps));
+        memory.take(steps.count())?;
+        return Ok(sets(node.op, (left, right), numbers, steps));
     }
-    match node.matching.as_ref().map(|m| &m.cardinality) {
-        Some(Cardinality::Left(include)) => {
-            let join = Join::new(node, &left, &right, false, Some(include));
-            join.run(steps)
+    let (include, swapped) = match matching.map(|m| &m.cardinality) {
+        Some(Cardinality::Left(include)) => (Some(include.as_slice()), false),
+        Some(Cardinality::Right(include)) => (Some(include.as_slice()), true),
+        _ => (None, false),
+    };
+    let ((many, many_signatures), (one, one_signatures)) = if swapped {
+        ((&right, numbers.1), (&left, numbers.0))
+    } else {
+        ((&left, numbers.0), (&right, numbers.1))
+    };
+    let mut join = Join {
+        node,
+        many,
+        one,
+        swapped,
+        include,
+        results: Results::new(many.series.len()),
+    };
+    let signatures = (many_signatures, one_signatures, signatures.ids.len());
+    join.run(steps, signatures, memory)?;
+    Ok(join.results.into_matrix())
+}
+
+/// Numbers of the signatures of both sides.
+#[derive(Debug, Default)]
+struct Signatures {
+    ids: HashMap<SeriesLabels, usize>,
+}
+
+impl Signatures {
+    /// The number of each series' signature.
+    fn number(
+        &mut self,
+        matching: Option<&Matching>,
+        matrix: &Matrix,
+        memory: &mut Memory,
+    ) -> Result<Vec<usize>, EvalError> {
+        let mut numbers = Vec::with_capacity(matrix.series.len());
+        for series in &matrix.series {
+            let next = self.ids.len();
+            let key = signature(matching, &series.labels);
+            let size = of_labels(&key);
+            let number = *self.ids.entry(key).or_insert(next);
+            if number == next {
+                memory.take(size)?;
+            }
+            numbers.push(number);
         }
-        Some(Cardinality::Right(include)) => {
-            let join = Join::new(node, &right, &left, true, Some(include));
-            join.run(steps)
-        }
-        _ => Join::new(node, &left, &right, false, None).run(steps),
+        Ok(numbers)
     }
 }
 
@@ -91,89 +134,62 @@ struct Join<'m> {
     swapped: bool,
     /// Labels to copy from the one side; `None`: each sample of the many side must be alone too.
     include: Option<&'m [String]>,
-    /// For each series, the number of its signature.
-    many_signatures: Vec<usize>,
-    one_signatures: Vec<usize>,
-    signatures: usize,
+    results: Results,
 }
 
-impl<'m> Join<'m> {
-    fn new(
-        node: &'m BinaryNode,
-        many: &'m Matrix,
-        one: &'m Matrix,
-        swapped: bool,
-        include: Option<&'m [String]>,
-    ) -> Self {
-        let mut ids: HashMap<SeriesLabels, usize> = HashMap::new();
-        let mut number = |matrix: &Matrix| {
-            let mut numbers = Vec::with_capacity(matrix.series.len());
-            for series in &matrix.series {
-                let next = ids.len();
-                let key = signature(node.matching.as_ref(), &series.labels);
-                numbers.push(*ids.entry(key).or_insert(next));
-            }
-            numbers
-        };
-        let many_signatures = number(many);
-        let one_signatures = number(one);
-        Join {
-            node,
-            many,
-            one,
-            swapped,
-            include,
-            many_signatures,
-            one_signatures,
-            signatures: ids.len(),
-        }
-    }
-
-    fn run(&self, steps: Steps) -> Result<Matrix, EvalError> {
-        let mut results: HashMap<SeriesLabels, Vec<(i64, f64)>> = HashMap::new();
-        let mut many_at = vec![0; self.many.series.len()];
-        let mut one_at = vec![0; self.one.series.len()];
-        let mut partner: Vec<Option<(usize, f64)>> = vec![None; self.signatures];
-        let mut met = vec![false; self.signatures];
+impl Join<'_> {
+    /// `signatures`: those of the many side, those of the one side, and how many there are.
+    fn run(
+        &mut self,
+        steps: Steps,
+        (many_signatures, one_signatures, signatures): (Vec<usize>, Vec<usize>, usize),
+        memory: &mut Memory,
+    ) -> Result<(), EvalError> {
+        let (many, one) = (self.many, self.one);
+        let mut many_at = vec![0; many.series.len()];
+        let mut one_at = vec![0; one.series.len()];
+        let mut partner: Vec<Option<(usize, f64)>> = vec![None; signatures];
+        let mut met = vec![false; signatures];
         for step in 0..steps.count() {
             let now = steps.at(step);
             partner.fill(None);
             met.fill(false);
-            for (i, series) in self.one.series.iter().enumerate() {
+            for (i, series) in one.series.iter().enumerate() {
                 if let Some(value) = take(series, &mut one_at[i], now)
-                    && partner[self.one_signatures[i]]
-                        .replace((i, value))
-                        .is_some()
+                    && partner[one_signatures[i]].replace((i, value)).is_some()
                 {
                     return Err(self.duplicate());
                 }
             }
-            for (i, series) in self.many.series.iter().enumerate() {
+            for (i, series) in many.series.iter().enumerate() {
                 let Some(value) = take(series, &mut many_at[i], now) else {
                     continue;
                 };
-                let id = self.many_signatures[i];
+                let id = many_signatures[i];
                 let Some((other, other_value)) = partner[id] else {
                     continue;
                 };
                 if self.include.is_none() && std::mem::replace(&mut met[id], true) {
-                    return Err(EvalError::Execution(
-                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
-                            .to_owned(),
+                    return Err(multiple(
+                        "many-to-one matching must be explicit (group_left/group_right)",
                     ));
+                }
+                let result = self.result(i, other, memory)?;
+                // A sample that a comparison filters out has to be alone as well.
+                if self.results.met[result].replace(step) == Some(step) {
+                    return Err(multiple("grouping labels must ensure unique matches"));
                 }
                 let (left, right) = if self.swapped {
                     (other_value, value)
                 } else {
                     (value, other_value)
                 };
-                if let Some(result) = combine(self.node, left, right, left) {
-                    let labels = self.labels(&series.labels, &self.one.series[other].labels);
-                    push_result(&mut results, labels, now, result)?;
+                if let Some(value) = combine(self.node, left, right, left) {
+                    memory.push(&mut self.results.series[result].points, (now, value))?;
                 }
             }
         }
-        Ok(in_order(results))
+        Ok(())
     }
 
     fn duplicate(&self) -> EvalError {
@@ -184,52 +200,83 @@ impl<'m> Join<'m> {
         ))
     }
 
+    /// The result series of a series of the many side with one of the other.
+    fn result(&mut self, i: usize, other: usize, memory: &mut Memory) -> Result<usize, EvalError> {
+        if let Some((known, result)) = self.results.known[i]
+            && known == other
+        {
+            return Ok(result);
+        }
+        let labels = self.labels(&self.many.series[i].labels, &self.one.series[other].labels);
+        let result = self.results.of(labels, memory)?;
+        self.results.known[i] = Some((other, result));
+        Ok(result)
+    }
+
     fn labels(&self, many: &SeriesLabels, one: &SeriesLabels) -> SeriesLabels {
         let Some(include) = self.include else {
             return signature(self.node.matching.as_ref(), many);
         };
         let mut labels: SeriesLabels = many
             .iter()
-            .filter(|(n, _)| !include.contains(n))
+            .filter(|(n, v)| !v.is_empty() && !include.contains(n))
             .cloned()
             .collect();
-        let copied = one.iter().filter(|(n, _)| include.contains(n));
+        let copied = one
+            .iter()
+            .filter(|(n, v)| include.contains(n) && !v.is_empty());
         labels.extend(copied.cloned());
         labels.sort();
         labels
     }
 }
 
-fn push_result(
-    results: &mut HashMap<SeriesLabels, Vec<(i64, f64)>>,
-    labels: SeriesLabels,
-    now: i64,
-    value: f64,
-) -> Result<(), EvalError> {
-    match results.entry(labels) {
-        Entry::Vacant(entry) => {
-            entry.insert(vec![(now, value)]);
-        }
-        Entry::Occupied(mut entry) => {
-            if entry.get().last().is_some_and(|(at, _)| *at == now) {
-                return Err(EvalError::Execution(
-                    "multiple matches for labels: grouping labels must ensure unique matches"
-                        .to_owned(),
-                ));
-            }
-            entry.get_mut().push((now, value));
-        }
-    }
-    Ok(())
+fn multiple(why: &str) -> EvalError {
+    EvalError::Execution(format!("multiple matches for labels: {why}"))
 }
 
-fn in_order(results: HashMap<SeriesLabels, Vec<(i64, f64)>>) -> Matrix {
-    let mut series: Vec<Series> = results
-        .into_iter()
-        .map(|(labels, points)| Series { labels, points })
-        .collect();
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Matrix { series }
+/// Result series of a join.
+#[derive(Debug)]
+struct Results {
+    index: HashMap<SeriesLabels, usize>,
+    series: Vec<Series>,
+    /// The last step at which samples met for a series.
+    met: Vec<Option<usize>>,
+    /// By series of the many side: the last of the one side that it met, and their series here.
+    known: Vec<Option<(usize, usize)>>,
+}
+
+impl Results {
+    fn new(many: usize) -> Self {
+        Results {
+            index: HashMap::new(),
+            series: Vec::new(),
+            met: Vec::new(),
+            known: vec![None; many],
+        }
+    }
+
+    fn of(&mut self, labels: SeriesLabels, memory: &mut Memory) -> Result<usize, EvalError> {
+        if let Some(result) = self.index.get(&labels) {
+            return Ok(*result);
+        }
+        memory.take(2 * of_labels(&labels))?;
+        let result = self.series.len();
+        self.index.insert(labels.clone(), result);
+        self.series.push(Series {
+            labels,
+            points: Vec::new(),
+        });
+        self.met.push(None);
+        Ok(result)
+    }
+
+    /// In the order in which the many side met its partners: what was sorted stays so.
+    fn into_matrix(self) -> Matrix {
+        let mut series = self.series;
+        series.retain(|s| !s.points.is_empty());
+        Matrix { series }
+    }
 }
 
 /// The value of a series at an instant; the cursor moves on.
@@ -243,61 +290,60 @@ fn take(series: &Series, cursor: &mut usize, now: i64) -> Option<f64> {
     }
 }
 
-/// `and`, `unless`, `or`: whole samples, by signature, at each step.
-fn sets(node: &BinaryNode, left: Matrix, right: Matrix, steps: Steps) -> Matrix {
-    let matching = node.matching.as_ref();
-    let present = |matrix: &Matrix| {
-        let mut seen: HashMap<SeriesLabels, Vec<bool>> = HashMap::new();
-        for series in &matrix.series {
-            let at = seen
-                .entry(signature(matching, &series.labels))
-                .or_insert_with(|| vec![false; steps.count()]);
-            for (time, _) in &series.points {
-                if let Some(slot) = at.get_mut(steps.index(*time)) {
-                    *slot = true;
+/// `and`, `unless`, `or`: whole samples, by signature, at each step. Series of one label set may come from both sides;
+/// at each step only one of them has a sample.
+fn sets(
+    op: &str,
+    (mut left, mut right): (Matrix, Matrix),
+    numbers: (Vec<usize>, Vec<usize>),
+    steps: Steps,
+) -> Matrix {
+    match op {
+        "and" => filter((&mut left, &numbers.0), (&right, &numbers.1), true, steps),
+        "unless" => filter((&mut left, &numbers.0), (&right, &numbers.1), false, steps),
+        _ => {
+            filter((&mut right, &numbers.1), (&left, &numbers.0), false, steps);
+            left.series.append(&mut right.series);
+        }
+    }
+    left
+}
+
+/// Keeps samples whose signature the other side has at the same step, or those whose it has not.
+fn filter(
+    (matrix, numbers): (&mut Matrix, &[usize]),
+    (other, other_numbers): (&Matrix, &[usize]),
+    keep: bool,
+    steps: Steps,
+) {
+    let by_number = |numbers: &[usize]| {
+        let mut order: Vec<usize> = (0..numbers.len()).collect();
+        order.sort_by_key(|i| numbers[*i]);
+        order
+    };
+    let others = by_number(other_numbers);
+    let mut present = vec![false; steps.count()];
+    let mut shown = None;
+    for i in by_number(numbers) {
+        let number = numbers[i];
+        if shown.replace(number) != Some(number) {
+            present.fill(false);
+            let first = others.partition_point(|i| other_numbers[*i] < number);
+            for other_series in others[first..]
+                .iter()
+                .take_while(|i| other_numbers[**i] == number)
+            {
+                for (at, _) in &other.series[*other_series].points {
+                    if let Some(present) = present.get_mut(steps.index(*at)) {
+                        *present = true;
+                    }
                 }
             }
         }
-        seen
-    };
-    let filter = |mut matrix: Matrix, seen: &HashMap<SeriesLabels, Vec<bool>>, keep: bool| {
-        for series in &mut matrix.series {
-            let at = seen.get(&signature(matching, &series.labels));
-            series.points.retain(|(time, _)| {
-                let found = at.and_then(|at| at.get(steps.index(*time)));
-                found.copied().unwrap_or(false) == keep
-            });
-        }
-        matrix.series.retain(|s| !s.points.is_empty());
-        matrix
-    };
-    match node.op {
-        "and" => filter(left, &present(&right), true),
-        "unless" => filter(left, &present(&right), false),
-        _ => {
-            let seen = present(&left);
-            let mut result = left;
-            let extra = filter(right, &seen, false);
-            union(&mut result, extra);
-            result
-        }
+        let is_present = |at: i64| present.get(steps.index(at)).copied().unwrap_or(false);
+        matrix.series[i]
+            .points
+            .retain(|(at, _)| is_present(*at) == keep);
     }
-}
-
-/// Adds series; points of one label set become one series.
-fn union(result: &mut Matrix, extra: Matrix) {
-    let mut index: HashMap<SeriesLabels, usize> = HashMap::new();
-    for (i, series) in result.series.iter().enumerate() {
-        index.entry(series.labels.clone()).or_insert(i);
-    }
-    for series in extra.series {
-        match index.get(&series.labels) {
-            Some(i) => {
-                let points = &mut result.series[*i].points;
-                points.extend(series.points);
-                points.sort_by_key(|(at, _)| *at);
-            }
-            None => result.series.push(series),
-        }
-    }
+    matrix.series.retain(|s| !s.points.is_empty());
 }

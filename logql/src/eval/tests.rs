@@ -1,6 +1,11 @@
-use super::{EvalError, Leaf, metric_instant, metric_range};
+use super::{EvalError, Leaf, Limits, metric_instant, metric_range};
 use crate::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
 use crate::value::{Logs, Matrix, Series, Value};
+
+const LIMITS: Limits = Limits {
+    series: 500,
+    memory: 1 << 20,
+};
 
 /// Answers any aggregation over `{v="NAME"}` with a fixed matrix of that name.
 struct Fixed;
@@ -20,7 +25,7 @@ impl Leaf for Fixed {
         Ok(Logs::default())
     }
 
-    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+    fn range(&self, leaf: &RangeLeaf, steps: Steps, _: usize) -> Result<Matrix, EvalError> {
         let all = match leaf.matchers[0].value() {
             "a" => vec![
                 series(&[("app", "x"), ("pod", "1")], &[(0, 1.0), (10, 2.0)]),
@@ -105,7 +110,7 @@ fn text(value: Result<Value, EvalError>) -> String {
 fn check(query: &str, instant: &str, range: &str) {
     let plan = plan(query);
     assert_eq!(
-        text(metric_instant(&plan, 0, &Fixed)),
+        text(metric_instant(&plan, 0, LIMITS, &Fixed)),
         instant,
         "instant {query}"
     );
@@ -115,7 +120,7 @@ fn check(query: &str, instant: &str, range: &str) {
         step: 10,
     };
     assert_eq!(
-        text(metric_range(&plan, steps, &Fixed)),
+        text(metric_range(&plan, steps, LIMITS, &Fixed)),
         range,
         "range {query}"
     );
@@ -180,6 +185,29 @@ fn topk_keeps_labels_and_sort_orders_an_instant() {
     );
 }
 
+/// Where `sort` occurs, an instant is in the order in which operations leave it.
+#[test]
+fn what_was_sorted_stays_so() {
+    for (query, instant) in [
+        (
+            "topk(3, sort( A ))",
+            "{app=x,pod=2} 5; {app=y,pod=3} 3; {app=x,pod=1} 1",
+        ),
+        ("bottomk(2, sort( A ))", "{app=x,pod=1} 1; {app=y,pod=3} 3"),
+        (
+            "sort_desc( A ) * on (app) group_left APPS",
+            "{app=x,pod=2} 10; {app=y,pod=3} 0; {app=x,pod=1} 2",
+        ),
+        (
+            "topk(3, A )",
+            "{app=x,pod=1} 1; {app=x,pod=2} 5; {app=y,pod=3} 3",
+        ),
+    ] {
+        let got = text(metric_instant(&plan(query), 0, LIMITS, &Fixed));
+        assert_eq!(got, instant, "{query}");
+    }
+}
+
 #[test]
 fn operators_with_a_number() {
     check("min( A ) > 1", "", "{} 10:2");
@@ -217,5 +245,148 @@ fn operators_with_two_vectors() {
         "{app=y,pod=3} 0:3",
     );
     check("A unless on (app) APPS", "", "{app=y,pod=3} 10:4");
+    // No labels meet no labels only.
+    check("vector(1) + max by (app) ( A )", "", "");
+    check("vector(1) + max( A )", "{} 6", "{} 0:6 10:5");
     check("max( A ) or on () NAN", "{} 5", "{} 0:5 10:4");
+}
+
+#[test]
+fn label_replace_sets_and_removes() {
+    let all = "{app=x,pod=1} 1; {app=x,pod=2} 5; {app=y,pod=3} 3";
+    let all_steps = "{app=x,pod=1} 0:1 10:2; {app=x,pod=2} 0:5; {app=y,pod=3} 0:3 10:4";
+    // No match: unchanged. The whole value has to match.
+    for regex in ["z(.*)", "[a-w]", ""] {
+        check(
+            &format!("label_replace( A , \"n\", \"v$1\", \"app\", \"{regex}\")"),
+            all,
+            all_steps,
+        );
+    }
+    check(
+        "label_replace( A , \"n\", \"<${1}>\", \"pod\", \"([12])\")",
+        "{app=x,n=<1>,pod=1} 1; {app=x,n=<2>,pod=2} 5; {app=y,pod=3} 3",
+        "{app=x,n=<1>,pod=1} 0:1 10:2; {app=x,n=<2>,pod=2} 0:5; {app=y,pod=3} 0:3 10:4",
+    );
+    // A missing source is empty; an empty result removes the label.
+    check(
+        "label_replace( A , \"1-a\", \"yes\", \"nope\", \"\")",
+        "{1-a=yes,app=x,pod=1} 1; {1-a=yes,app=x,pod=2} 5; {1-a=yes,app=y,pod=3} 3",
+        "{1-a=yes,app=x,pod=1} 0:1 10:2; {1-a=yes,app=x,pod=2} 0:5; {1-a=yes,app=y,pod=3} 0:3 10:4",
+    );
+    check(
+        "label_replace( A , \"app\", \"$2\", \"app\", \"(?P<n>.)|(.)\")",
+        "{pod=1} 1; {pod=2} 5; {pod=3} 3",
+        "{pod=1} 0:1 10:2; {pod=2} 0:5; {pod=3} 0:3 10:4",
+    );
+}
+
+#[test]
+fn what_label_replace_makes_equal_stays_apart() {
+    let same = "label_replace(label_replace( A , \"pod\", \"\", \"pod\", \".*\"), \"app\", \"z\", \"app\", \".*\")";
+    check(
+        same,
+        "{app=z} 1; {app=z} 5; {app=z} 3",
+        "{app=z} 0:1 0:5 0:3 10:2 10:4",
+    );
+    check(&format!("count({same})"), "{} 3", "{} 0:3 10:2");
+    let twice = "found duplicate series on the right hand-side;many-to-many matching not allowed: matching labels \
+                 must be unique on one side";
+    check(&format!("vector(1) + on () {same}"), twice, twice);
+    let many = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+    check(&format!("{same} + on () vector(1)"), many, many);
+    let grouped = "multiple matches for labels: grouping labels must ensure unique matches";
+    // A comparison that holds for none of them does not help.
+    for op in ["+", "== bool", "=="] {
+        check(
+            &format!("{same} {op} on () group_left () vector(77)"),
+            grouped,
+            grouped,
+        );
+    }
+}
+
+#[test]
+fn what_no_range_query_has() {
+    let plan = plan("approx_topk(2, A )");
+    assert_eq!(
+        text(metric_instant(&plan, 0, LIMITS, &Fixed)),
+        "{app=x,pod=2} 5; {app=y,pod=3} 3"
+    );
+    let steps = Steps {
+        start: 0,
+        end: 0,
+        step: 1,
+    };
+    assert_eq!(
+        text(metric_range(&plan, steps, LIMITS, &Fixed)),
+        "count min sketches are only supported on instant queries"
+    );
+}
+
+#[test]
+fn numbers_stand_only_beside_operators() {
+    let text =
+        "unexpected expr type (*syntax.LiteralExpr) for Evaluator type (*logql.DefaultEvaluator) ";
+    check("sum(1)", text, text);
+    check("label_replace(1+1, \"a\", \"b\", \"c\", \"\")", text, text);
+    check("sum(vector(1)) + 1", "{} 2", "{} 0:2 10:2");
+}
+
+#[test]
+fn an_answer_has_so_many_series_and_bytes() {
+    let steps = Steps {
+        start: 0,
+        end: 10,
+        step: 10,
+    };
+    let limits = |series, memory| Limits { series, memory };
+    let range = |query: &str, limits| text(metric_range(&plan(query), steps, limits, &Fixed));
+    let instant = |query: &str, limits| text(metric_instant(&plan(query), 0, limits, &Fixed));
+    let message = "maximum number of series (2) reached for a single query; consider reducing query cardinality by \
+                   adding more specific stream selectors, reducing the time range, or aggregating results with \
+                   functions like sum(), count() or topk()";
+    for query in ["A + 0", "A or vector(1)", "topk(3, A )"] {
+        assert_eq!(range(query, limits(2, 1 << 20)), message, "{query}");
+        assert_eq!(instant(query, limits(2, 1 << 20)), message, "{query}");
+    }
+    // Over all steps: at each there are two.
+    assert_eq!(range("topk(2, A )", limits(2, 1 << 20)), message);
+    assert!(instant("topk(2, A )", limits(2, 1 << 20)).starts_with("{app"));
+    // Each operation may find that there is no room.
+    for query in [
+        "sum by (pod) ( A + 0)",
+        "topk(1, A )",
+        "A and A",
+        "A + A",
+        "A + on (app) group_left APPS",
+        "vector(1)",
+    ] {
+        let mut refused = 0;
+        for memory in (0..4_000).step_by(16) {
+            let got = range(query, limits(9, memory));
+            if got.starts_with("the query needs more memory") {
+                refused += 1;
+                assert!(got.contains(&format!("(limit: {memory} bytes)")), "{got}");
+            } else {
+                assert_eq!(got, range(query, limits(9, 1 << 20)), "{query}");
+            }
+        }
+        assert!((1..250).contains(&refused), "{query} {refused}");
+    }
+    let long = format!(
+        "label_replace( A , \"n\", \"{}\", \"app\", \".*\")",
+        "$0".repeat(50_000)
+    );
+    let got = range(&long, limits(9, 10_000));
+    assert!(got.starts_with("the query needs more memory"), "{got}");
+    let endless = Steps {
+        start: 0,
+        end: i64::MAX,
+        step: 1,
+    };
+    for query in ["vector(1)", "1", "1 + vector(1)"] {
+        let result = metric_range(&plan(query), endless, LIMITS, &Fixed);
+        assert!(matches!(result, Err(EvalError::Limit(_))), "{query}");
+    }
 }

@@ -1,68 +1,62 @@
 //! What the grammar lets through and Loki refuses: outermost first, left operand before right (logql.md 2.1).
 
 use crate::ParseError;
-use crate::ast::{BinaryExpr, Expr, LabelFilter, LogExpr, Number, RangeExpr, Stage, VectorExpr};
-use crate::error::plain;
-use crate::format::go_v;
+use crate::ast::{BinaryExpr, Expr, LogExpr, Number, RangeExpr, VectorExpr};
+use crate::error::{not_a_number, plain};
+use crate::regexes::{Budget, check_utf8};
 
 const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not have an \
                           empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
                           app=~\".+\" will";
 
 /// Refuses what cannot run.
-pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
+pub(crate) fn check(expr: &Expr, budget: &mut Budget) -> Result<(), ParseError> {
     match expr {
         Expr::Log(log) => log_expr(log),
         Expr::Range(range) => range_expr(range),
-        Expr::Vector(vector) => vector_expr(vector),
-        Expr::Binary(binary) => binary_expr(binary),
+        Expr::Vector(vector) => vector_expr(vector, budget),
+        Expr::Binary(binary) => binary_expr(binary, budget),
         Expr::LabelReplace(replace) => {
-            let text = String::from_utf8_lossy(&replace.regex);
-            let anchored = format!("^(?:{text})$");
-            crate::regexes::validate(&anchored)
+            let anchored = [b"^(?:", replace.regex.as_slice(), b")$"].concat();
+            check_utf8(&anchored)
+                .and_then(|regex| budget.validate(regex))
                 .map_err(|e| plain(format!("invalid regex in label_replace: {e}")))?;
-            check(&replace.inner)
+            check(&replace.inner, budget)
         }
-        Expr::Literal(number) | Expr::VectorOf(number) => literal(number).map(drop),
+        Expr::Literal(number) => literal(number),
+        Expr::VectorOf(number) => match number {
+            Ok(_) => Ok(()),
+            Err(e) => Err(plain(format!("unable to parse vectorExpr as a float: {e}"))),
+        },
     }
 }
 
-fn literal(number: &Number) -> Result<f64, ParseError> {
-    number.clone().map_err(plain)
+fn literal(number: &Number) -> Result<(), ParseError> {
+    match number {
+        Ok(_) => Ok(()),
+        Err(e) => Err(plain(not_a_number(e))),
+    }
 }
 
 fn log_expr(log: &LogExpr) -> Result<(), ParseError> {
-    for stage in &log.stages {
-        if let Stage::Label(filter) = stage {
-            label_filter(filter)?;
-        }
-    }
     if log.matchers.iter().all(|m| m.matches("")) {
         return Err(plain(NO_MATCHER));
     }
     Ok(())
 }
 
-fn label_filter(filter: &LabelFilter) -> Result<(), ParseError> {
-    match filter {
-        LabelFilter::Number(_, _, number) => literal(number).map(drop),
-        LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
-            label_filter(left)?;
-            label_filter(right)
-        }
-        _ => Ok(()),
-    }
-}
-
 fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
     let op = range.op;
     let unwrapped = range.range.unwrap.is_some();
     if op == "quantile_over_time" {
-        if range.param.is_none() {
+        let Some(param) = &range.param else {
             return Err(plain(format!("parameter required for operation {op}")));
+        };
+        if let Err(e) = &param.value {
+            return Err(plain(format!("invalid parameter for operation {op}: {e}")));
         }
     } else if let Some(param) = &range.param {
-        let param = go_v(literal(param)?);
+        let param = &param.text;
         return Err(plain(format!(
             "parameter {param} not supported for operation {op}"
         )));
@@ -89,15 +83,12 @@ fn range_expr(range: &RangeExpr) -> Result<(), ParseError> {
     if !unwrapped && !forbidden && !optional {
         return Err(plain(format!("invalid aggregation {op} without unwrap")));
     }
-    for filter in range.range.unwrap.iter().flat_map(|u| &u.filters) {
-        label_filter(filter)?;
-    }
     log_expr(&range.range.log)
 }
 
-fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
+fn vector_expr(vector: &VectorExpr, budget: &mut Budget) -> Result<(), ParseError> {
     let op = vector.op;
-    match (op, &vector.param) {
+    match (op, vector.param.as_ref().map(|p| p.text.as_str())) {
         ("topk" | "bottomk" | "approx_topk", None) => {
             return Err(plain(format!("parameter required for operation {op}")));
         }
@@ -117,9 +108,9 @@ fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
         }
         _ => {}
     }
-    if vector.grouping.is_some() {
+    if let Some(grouping) = &vector.grouping {
         match op {
-            "sort" | "sort_desc" => {
+            "sort" | "sort_desc" if !grouping.names.is_empty() => {
                 return Err(plain("sort and sort_desc doesn't allow grouping by "));
             }
             "approx_topk" => {
@@ -128,10 +119,10 @@ fn vector_expr(vector: &VectorExpr) -> Result<(), ParseError> {
             _ => {}
         }
     }
-    check(&vector.inner)
+    check(&vector.inner, budget)
 }
 
-fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
+fn binary_expr(binary: &BinaryExpr, budget: &mut Budget) -> Result<(), ParseError> {
     let op = binary.op;
     for (leg, expr) in [("left", &binary.left), ("right", &binary.right)] {
         if let Expr::Log(log) = expr {
@@ -145,6 +136,11 @@ fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
             )));
         }
     }
+    for expr in [&binary.left, &binary.right] {
+        if let Expr::Literal(number) = expr {
+            literal(number)?;
+        }
+    }
     if matches!(op, "and" | "or" | "unless") {
         for (leg, expr) in [("left", &binary.left), ("right", &binary.right)] {
             if let Some(value) = crate::plan::fold(expr) {
@@ -154,6 +150,6 @@ fn binary_expr(binary: &BinaryExpr) -> Result<(), ParseError> {
             }
         }
     }
-    check(&binary.left)?;
-    check(&binary.right)
+    check(&binary.left, budget)?;
+    check(&binary.right, budget)
 }

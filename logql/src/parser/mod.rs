@@ -2,6 +2,8 @@
 //! what it lists as "expecting" is written down at the states concerned.
 
 mod check;
+#[cfg(test)]
+mod errors_tests;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -10,12 +12,13 @@ use std::collections::VecDeque;
 
 use crate::ParseError;
 use crate::ast::{
-    BinaryExpr, Cardinality, Expr, Grouping, LabelReplace, LogRange, Matching, Number, RangeExpr,
-    Unwrap, VectorExpr,
+    BinaryExpr, Cardinality, Expr, Grouping, LabelReplace, LogRange, Matching, Number, Param,
+    RangeExpr, Unwrap, VectorExpr,
 };
-use crate::error::{limit, plain, unexpected};
+use crate::error::{self, limit};
+use crate::eval::arithmetic::literals;
 use crate::format::parse_float;
-use crate::lexer::{Lexer, Tok, Token};
+use crate::lexer::{Lexer, Source, Tok, Token};
 use crate::matcher::Matcher;
 use crate::regexes::Budget;
 
@@ -71,25 +74,24 @@ fn precedence(op: &str) -> Option<(u8, bool)> {
     })
 }
 
-/// Parses a whole query, without the checks of [`check`].
-pub(crate) fn parse(query: &str) -> Result<Expr, ParseError> {
-    if query.is_empty() {
-        return Err(plain("syntax error: unexpected $end"));
-    }
-    let mut parser = Parser::new(query)?;
+/// Parses a whole query, without the checks of [`check`]. Gives what is left for regexes, too.
+pub(crate) fn parse(query: &[u8]) -> Result<(Expr, Budget), ParseError> {
+    let source = Source::new(query)?;
+    let mut parser = Parser::new(&source);
     let (expr, _) = parser.expr(0, 0)?;
-    match parser.next()? {
-        Token { tok: Tok::End, .. } => Ok(expr),
-        token => Err(unexpected(&token, &[])),
+    let token = parser.next();
+    match (&token.tok, parser.lexer.fault()) {
+        (Tok::End, None) => Ok((expr, parser.regexes)),
+        _ => Err(parser.unexpected(&token, &[])),
     }
 }
 
 /// Parses a selector that stands alone.
-pub(crate) fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
-    if query.trim().is_empty() {
+pub(crate) fn parse_selector(query: &[u8]) -> Result<Vec<Matcher>, ParseError> {
+    if query.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    match parse(query)? {
+    match parse(query)?.0 {
         Expr::Log(log) if log.stages.is_empty() => Ok(log.matchers),
         _ => Err(ParseError {
             message: "only label matchers are supported".to_owned(),
@@ -107,74 +109,89 @@ struct Parser<'q> {
 }
 
 impl<'q> Parser<'q> {
-    fn new(query: &'q str) -> Result<Self, ParseError> {
-        Ok(Parser {
-            lexer: Lexer::new(query)?,
+    fn new(source: &'q Source<'q>) -> Self {
+        Parser {
+            lexer: Lexer::new(source),
             ahead: VecDeque::with_capacity(2),
             regexes: Budget::default(),
             in_range: false,
-        })
+        }
     }
 
-    fn next(&mut self) -> Result<Token, ParseError> {
+    fn next(&mut self) -> Token {
         match self.ahead.pop_front() {
-            Some(token) => Ok(token),
+            Some(token) => token,
             None => self.lexer.next(),
         }
     }
 
-    fn nth(&mut self, n: usize) -> Result<&Tok, ParseError> {
+    fn nth(&mut self, n: usize) -> &Tok {
         while self.ahead.len() <= n {
-            let token = self.lexer.next()?;
+            let token = self.lexer.next();
             self.ahead.push_back(token);
         }
-        Ok(&self.ahead[n].tok)
+        &self.ahead[n].tok
     }
 
-    fn peek(&mut self) -> Result<&Tok, ParseError> {
+    fn peek(&mut self) -> &Tok {
         self.nth(0)
     }
 
-    fn at(&mut self, word: &str) -> Result<bool, ParseError> {
-        Ok(matches!(self.peek()?, Tok::Word(w) if *w == word))
+    fn at(&mut self, word: &str) -> bool {
+        matches!(self.peek(), Tok::Word(w) if *w == word)
     }
 
-    fn eat(&mut self, word: &str) -> Result<bool, ParseError> {
-        let found = self.at(word)?;
+    fn eat(&mut self, word: &str) -> bool {
+        let found = self.at(word);
         if found {
-            self.next()?;
+            self.next();
         }
-        Ok(found)
+        found
+    }
+
+    /// A token that cannot stand where it does, unless something could not be read before it.
+    fn unexpected(&self, token: &Token, expecting: &[&str]) -> ParseError {
+        let fault = self.lexer.fault().cloned();
+        fault.unwrap_or_else(|| error::unexpected(token, expecting))
     }
 
     /// Takes a given word, or fails listing what else could stand here.
     fn expect(&mut self, word: &str, expecting: &[&str]) -> Result<(), ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         match token.tok {
             Tok::Word(w) if w == word => Ok(()),
-            _ => Err(unexpected(&token, expecting)),
+            _ => Err(self.unexpected(&token, expecting)),
         }
     }
 
+    /// As [`Parser::expect`], but a wrong token stays.
+    fn expect_ahead(&mut self, word: &str, expecting: &[&str]) -> Result<(), ParseError> {
+        if self.eat(word) {
+            return Ok(());
+        }
+        self.peek();
+        Err(self.unexpected(&self.ahead[0], expecting))
+    }
+
     fn string(&mut self, expecting: &[&str]) -> Result<Vec<u8>, ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         match token.tok {
             Tok::Str(bytes) => Ok(bytes),
-            _ => Err(unexpected(&token, expecting)),
+            _ => Err(self.unexpected(&token, expecting)),
         }
     }
 
     fn ident(&mut self, expecting: &[&str]) -> Result<String, ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         match token.tok {
             Tok::Ident(name) => Ok(name),
-            _ => Err(unexpected(&token, expecting)),
+            _ => Err(self.unexpected(&token, expecting)),
         }
     }
 
     fn fail<T>(&mut self, expecting: &[&str]) -> Result<T, ParseError> {
-        let token = self.next()?;
-        Err(unexpected(&token, expecting))
+        let token = self.next();
+        Err(self.unexpected(&token, expecting))
     }
 
     /// An expression whose operators bind at least as strongly as `floor`, and the height of its tree.
@@ -184,14 +201,14 @@ impl<'q> Parser<'q> {
         }
         let (mut left, mut height) = self.primary(depth)?;
         loop {
-            let Tok::Word(op) = *self.peek()? else {
+            let Tok::Word(op) = *self.peek() else {
                 return Ok((left, height));
             };
             let Some((strength, to_right)) = precedence(op).filter(|(s, _)| *s >= floor) else {
                 return Ok((left, height));
             };
-            self.next()?;
-            let bool_result = self.eat("bool")?;
+            self.next();
+            let bool_result = self.eat("bool");
             let matching = self.matching()?;
             let floor = if to_right { strength } else { strength + 1 };
             let (right, right_height) = self.expr(floor, depth + 1)?;
@@ -199,18 +216,18 @@ impl<'q> Parser<'q> {
             if height > MAX_DEPTH {
                 return Err(too_deep());
             }
-            left = Expr::Binary(Box::new(BinaryExpr {
+            left = binary(BinaryExpr {
                 op,
                 bool_result,
                 matching,
                 left,
                 right,
-            }));
+            });
         }
     }
 
     fn primary(&mut self, depth: u32) -> Result<(Expr, u32), ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         match &token.tok {
             Tok::Word("{") => Ok((Expr::Log(self.log_after_brace()?), 1)),
             Tok::Word("(") => {
@@ -218,7 +235,7 @@ impl<'q> Parser<'q> {
                 self.expect(")", &[])?;
                 Ok((inner, height))
             }
-            Tok::Number(text) => Ok((Expr::Literal(number(text)), 1)),
+            Tok::Number(text) => Ok((Expr::Literal(parse_float(text)), 1)),
             Tok::Word(sign @ ("+" | "-")) => {
                 let sign = *sign;
                 let value = self.number()?;
@@ -239,17 +256,17 @@ impl<'q> Parser<'q> {
                 if let Some((_, op)) = VECTOR_OPS.iter().find(|(name, _)| name == word) {
                     return self.vector_expr(op, depth);
                 }
-                Err(unexpected(&token, &[]))
+                Err(self.unexpected(&token, &[]))
             }
-            _ => Err(unexpected(&token, &[])),
+            _ => Err(self.unexpected(&token, &[])),
         }
     }
 
     fn number(&mut self) -> Result<Number, ParseError> {
-        let token = self.next()?;
+        let token = self.next();
         match &token.tok {
-            Tok::Number(text) => Ok(number(text)),
-            _ => Err(unexpected(&token, &["NUMBER"])),
+            Tok::Number(text) => Ok(parse_float(text)),
+            _ => Err(self.unexpected(&token, &["NUMBER"])),
         }
     }
 
@@ -269,8 +286,10 @@ impl<'q> Parser<'q> {
         self.expect("(", &["("])?;
         let (inner, height) = self.metric(depth)?;
         let mut strings: [Vec<u8>; 4] = Default::default();
+        let mut first = true;
         for text in &mut strings {
-            self.expect(",", &[","])?;
+            self.expect(",", if first { &[] } else { &[","] })?;
+            first = false;
             *text = self.string(&["STRING"])?;
         }
         self.expect(")", &[")"])?;
@@ -288,14 +307,22 @@ impl<'q> Parser<'q> {
     fn vector_expr(&mut self, op: &'static str, depth: u32) -> Result<(Expr, u32), ParseError> {
         let mut grouping = self.grouping()?;
         let before = grouping.is_some();
-        self.expect("(", if before { &["("] } else { &[] })?;
+        self.expect(
+            "(",
+            if before {
+                &["("]
+            } else {
+                &["(", "by", "without"]
+            },
+        )?;
         let mut param = None;
-        if let Tok::Number(text) = self.peek()? {
+        if let Tok::Number(text) = self.peek() {
             let text = text.clone();
-            if matches!(self.nth(1)?, Tok::Word(",")) {
-                self.next()?;
-                self.next()?;
-                param = Some(text);
+            if matches!(self.nth(1), Tok::Word(",")) {
+                self.next();
+                self.next();
+                let value = parse_float(&text);
+                param = Some(Param { text, value });
             }
         }
         let (inner, height) = self.metric(depth)?;
@@ -313,11 +340,11 @@ impl<'q> Parser<'q> {
     }
 
     fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
-        let without = self.at("without")?;
-        if !without && !self.at("by")? {
+        let without = self.at("without");
+        if !without && !self.at("by") {
             return Ok(None);
         }
-        self.next()?;
+        self.next();
         let names = self.names()?;
         Ok(Some(Grouping { without, names }))
     }
@@ -326,12 +353,12 @@ impl<'q> Parser<'q> {
     fn names(&mut self) -> Result<Vec<String>, ParseError> {
         self.expect("(", &["("])?;
         let mut names = Vec::new();
-        if self.eat(")")? {
+        if self.eat(")") {
             return Ok(names);
         }
         names.push(self.ident(&["IDENTIFIER", ")"])?);
         loop {
-            if self.eat(")")? {
+            if self.eat(")") {
                 return Ok(names);
             }
             self.expect(",", &[",", ")"])?;
@@ -340,16 +367,16 @@ impl<'q> Parser<'q> {
     }
 
     fn matching(&mut self) -> Result<Option<Matching>, ParseError> {
-        let on = self.at("on")?;
-        if !on && !self.at("ignoring")? {
+        let on = self.at("on");
+        if !on && !self.at("ignoring") {
             return Ok(None);
         }
-        self.next()?;
+        self.next();
         let names = self.names()?;
-        let left = self.at("group_left")?;
-        let cardinality = if left || self.at("group_right")? {
-            self.next()?;
-            let include = if self.at("(")? {
+        let left = self.at("group_left");
+        let cardinality = if left || self.at("group_right") {
+            self.next();
+            let include = if self.at("(") {
                 self.names()?
             } else {
                 Vec::new()
@@ -372,14 +399,17 @@ impl<'q> Parser<'q> {
     fn range_expr(&mut self, op: &'static str, depth: u32) -> Result<Expr, ParseError> {
         self.expect("(", &["("])?;
         let mut param = None;
-        if let Tok::Number(text) = self.peek()? {
-            param = Some(number(text));
-            self.next()?;
+        if let Tok::Number(text) = self.peek() {
+            param = Some(Param {
+                text: text.clone(),
+                value: parse_float(text),
+            });
+            self.next();
             self.expect(",", &[","])?;
-            if !self.at("{")? && !self.at("(")? {
+            if !self.at("{") && !self.at("(") {
                 return self.fail(&["{", "("]);
             }
-        } else if !self.at("{")? && !self.at("(")? {
+        } else if !self.at("{") && !self.at("(") {
             return self.fail(&["NUMBER", "{", "("]);
         }
         self.in_range = true;
@@ -399,16 +429,16 @@ impl<'q> Parser<'q> {
         if depth > MAX_DEPTH {
             return Err(too_deep());
         }
-        if !self.eat("(")? {
-            self.expect("{", &[])?;
+        if !self.eat("(") {
+            self.expect("{", &["{", "("])?;
             return self.flat_range(false);
         }
-        if self.at("(")? {
+        if self.at("(") {
             let range = self.log_range(depth + 1)?;
             self.expect(")", &[")"])?;
             return Ok(range);
         }
-        self.expect("{", &[])?;
+        self.expect("{", &["{", "("])?;
         self.flat_range(true)
     }
 
@@ -417,19 +447,18 @@ impl<'q> Parser<'q> {
         let mut log = self.log_after_brace()?;
         let mut unwrap = self.unwrap()?;
         let mut closed = false;
-        if inside && self.eat(")")? {
+        if inside && self.eat(")") {
             closed = true;
         }
-        let token = self.next()?;
+        let token = self.next();
         let Tok::Range(range) = token.tok else {
-            let expecting: &[&str] = if unwrap.is_some() && !closed {
-                &["RANGE", "|"]
-            } else if closed {
-                &["RANGE"]
-            } else {
-                &[]
+            let expecting: &[&str] = match (closed, unwrap.is_some(), inside) {
+                (true, ..) => &["RANGE"],
+                (false, true, true) => &["RANGE", ")", "|"],
+                (false, true, false) => &["RANGE", "|"],
+                (false, false, _) => &[],
             };
-            return Err(unexpected(&token, expecting));
+            return Err(self.unexpected(&token, expecting));
         };
         let offset = self.offset()?;
         if log.stages.is_empty() && unwrap.is_none() {
@@ -450,29 +479,29 @@ impl<'q> Parser<'q> {
     }
 
     fn offset(&mut self) -> Result<i64, ParseError> {
-        if !self.eat("offset")? {
+        if !self.eat("offset") {
             return Ok(0);
         }
-        let token = self.next()?;
+        let token = self.next();
         match token.tok {
             Tok::Duration(ns) => Ok(ns),
-            _ => Err(unexpected(&token, &["DURATION"])),
+            _ => Err(self.unexpected(&token, &["DURATION"])),
         }
     }
 
     fn unwrap(&mut self) -> Result<Option<Unwrap>, ParseError> {
-        if !self.at("|")? || !matches!(self.nth(1)?, Tok::Word("unwrap")) {
+        if !self.at("|") || !matches!(self.nth(1), Tok::Word("unwrap")) {
             return Ok(None);
         }
-        self.next()?;
-        self.next()?;
+        self.next();
+        self.next();
         let expecting = [
             "IDENTIFIER",
             "BYTES_CONV",
             "DURATION_CONV",
             "DURATION_SECONDS_CONV",
         ];
-        let token = self.next()?;
+        let token = self.next();
         let (label, conversion) = match token.tok {
             Tok::Ident(label) => (label, None),
             Tok::Word(word @ ("BYTES_CONV" | "DURATION_CONV" | "DURATION_SECONDS_CONV")) => {
@@ -486,11 +515,11 @@ impl<'q> Parser<'q> {
                 };
                 (label, Some(conversion))
             }
-            _ => return Err(unexpected(&token, &expecting)),
+            _ => return Err(self.unexpected(&token, &expecting)),
         };
         let mut filters = Vec::new();
-        while self.eat("|")? {
-            filters.push(self.label_filter(&["IDENTIFIER", "("], 0)?);
+        while self.eat("|") {
+            filters.push(self.label_filter(&["IDENTIFIER", "("])?);
         }
         Ok(Some(Unwrap {
             label,
@@ -500,8 +529,14 @@ impl<'q> Parser<'q> {
     }
 }
 
-fn number(text: &str) -> Number {
-    parse_float(text).map_err(|e| format!("unable to parse literal as a float: {e}"))
+/// An operation, or its value if both operands are literals.
+fn binary(binary: BinaryExpr) -> Expr {
+    if let (Expr::Literal(Ok(left)), Expr::Literal(Ok(right))) = (&binary.left, &binary.right)
+        && let Some(value) = literals(binary.op, *left, *right)
+    {
+        return Expr::Literal(Ok(value));
+    }
+    Expr::Binary(Box::new(binary))
 }
 
 pub(super) fn too_deep() -> ParseError {

@@ -4,13 +4,13 @@ use super::{check, parse};
 use crate::ast::{Expr, LabelFilter, Stage};
 
 fn error_of(query: &str) -> String {
-    match parse(query).and_then(|expr| check(&expr)) {
+    match parse(query.as_bytes()).and_then(|(expr, mut budget)| check(&expr, &mut budget)) {
         Ok(()) => "ok".to_owned(),
         Err(error) => error.message,
     }
 }
 
-fn refuse(query: &str, expected: &str) {
+pub(super) fn refuse(query: &str, expected: &str) {
     assert_eq!(
         error_of(query),
         format!("parse error {expected}"),
@@ -48,95 +48,9 @@ fn the_whole_grammar_is_accepted() {
 }
 
 #[test]
-fn errors_read_as_lokis() {
-    refuse("", ": syntax error: unexpected $end");
-    refuse(
-        "{",
-        "at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }",
-    );
-    refuse(
-        "{a=\"b\"} |= |=",
-        "at line 0, col 12: syntax error: unexpected |=, expecting STRING or ip",
-    );
-    refuse(
-        "{a=\"b\"} |\n",
-        "at line 2, col 1: syntax error: unexpected $end",
-    );
-    refuse(
-        "{\u{e4}=\"b\" x}",
-        "at line 1, col 8: syntax error: unexpected IDENTIFIER, expecting } or ,",
-    );
-    refuse(
-        "{a='x'}",
-        "at line 1, col 4: syntax error: unexpected IDENTIFIER, expecting STRING",
-    );
-    refuse("{a='xy'}", "at line 1, col 4: invalid char literal");
-    refuse("{a=\"\\q\"}", "at line 1, col 4: invalid char escape");
-    refuse(
-        "rate({a=\"b\"}[5m",
-        "at line 0, col 13: missing closing ']' in duration",
-    );
-    refuse("-0", "at line 0, col 1: syntax error: unexpected DURATION");
-    refuse(
-        "{a=~\"(\"} | |",
-        ": error parsing regexp: missing closing ): `(`",
-    );
-    refuse(
-        "{by=\"b\"}",
-        "at line 1, col 2: syntax error: unexpected by, expecting IDENTIFIER or }",
-    );
-    refuse(
-        "{a=\"b\"} | unwrap x",
-        "at line 1, col 11: syntax error: unexpected unwrap",
-    );
-    refuse(
-        "0x10",
-        ": unable to parse literal as a float: strconv.ParseFloat: parsing \"0x10\": invalid syntax",
-    );
-    refuse("5EB", "at line 1, col 1: exponent has no digits");
-    refuse(
-        "rate({a=\"b\"}[])",
-        "at line 0, col 13: empty duration string",
-    );
-    refuse(
-        "sum by x (rate",
-        "at line 1, col 1: syntax error: unexpected IDENTIFIER",
-    );
-}
-
-#[test]
-fn checks_read_as_lokis() {
-    refuse(
-        "topk(0, rate({}[5m]))",
-        ": invalid parameter (must be greater than 0) topk(0",
-    );
-    refuse("topk(1.5, rate({}[5m]))", ": invalid parameter topk(1.5,");
-    refuse(
-        "sum(3, rate({a=\"b\"}[5m]))",
-        ": unsupported parameter for operation sum(3,",
-    );
-    refuse(
-        "sort by (x) (vector(1))",
-        ": sort and sort_desc doesn't allow grouping by ",
-    );
-    refuse(
-        "rate(5, {a=\"b\"}[5m])",
-        ": parameter 5 not supported for operation rate",
-    );
-    refuse(
-        "{a=\"b\"} | json + 1",
-        ": unexpected type for left leg of binary operation (+): *syntax.PipelineExpr",
-    );
-    refuse(
-        "vector(1) and 1",
-        ": unexpected literal for right leg of logical/set binary operation (and): 1.000000",
-    );
-}
-
-#[test]
 fn label_filters_bind_as_lokis() {
     let shape = |query: &str| {
-        let Ok(Expr::Log(log)) = parse(query) else {
+        let Ok((Expr::Log(log), _)) = parse(query.as_bytes()) else {
             panic!("a log query is expected");
         };
         match log.stages.as_slice() {
@@ -152,6 +66,10 @@ fn label_filters_bind_as_lokis() {
         ("x=1 y=2 or z=3", "(x,(yorz))"),
         ("(x=1 or y=2), z=3", "((xory),z)"),
         ("x=1 and y=2 , z=3", "(x,(y,z))"),
+        ("w=0 and x=1 and y=2 , z=3", "((w,x),(y,z))"),
+        ("(x=1 and y=2) , z=3", "((x,y),z)"),
+        ("(x=1, y=2) z=3 or w=0", "((x,y),(zorw))"),
+        ("w=0 or x=1 and y=2 , z=3", "(wor(x,(y,z)))"),
     ] {
         assert_eq!(
             shape(&format!("{{a=\"b\"}} | {filter}")),
@@ -189,6 +107,44 @@ fn p9_hostile_queries_are_refused() {
     let long = format!("{{a=\"{}\"}}", "x".repeat(200_000));
     refuse(&long, ": input size too long (200006 > 131072)");
     refuse("{a=\"b\"}\0", "at line 1, col 7: invalid character NUL");
+}
+
+/// Label filters that nest both ways: each level a chain, its first member the next level.
+fn leaning(levels: usize, chain: usize) -> String {
+    let mut filter = "x=1".to_owned();
+    for _ in 0..levels {
+        filter = format!("({filter}{})", " and x=1".repeat(chain));
+    }
+    format!("{{a=\"b\"}} | {filter}")
+}
+
+#[test]
+fn p9_the_deepest_queries_fit_a_small_stack() {
+    assert!(error_of(&leaning(50, 50)).contains("nests too deeply"));
+    let deepest = [
+        format!("{}vector(1){}", "(".repeat(99), ")".repeat(99)),
+        format!("{}vector(1){}", "sum(".repeat(98), ")".repeat(98)),
+        format!("vector(1){}", "^vector(1)".repeat(98)),
+        format!("vector(1){}", "+vector(1)".repeat(98)),
+        format!("{{a=\"b\"}} | {}x=1{}", "(".repeat(99), ")".repeat(99)),
+        format!("{{a=\"b\"}} | x=1{}", ", x=1".repeat(98)),
+        leaning(9, 10),
+        format!("{{a=\"b\"}}{}", " | x=1".repeat(20_000)),
+        format!("{{a=\"b\"}}{}", " |= ``".repeat(20_000)),
+        format!("{{a=\"b\"}} |= ``{}", " or ``".repeat(20_000)),
+        format!("{{a=\"b\"}} | drop x{}", ",x".repeat(60_000)),
+    ];
+    let run = move || {
+        for query in deepest {
+            let query = crate::Query::parse(&query).expect("an accepted query");
+            let _ = query.plan();
+            assert!(!query.pretty().is_empty());
+            assert!(query.clone() == query);
+        }
+    };
+    // Half of what threads have.
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
+    thread.expect("a thread").join().expect("no overflow");
 }
 
 /// Pieces of queries, in which only the order may be wrong.
@@ -298,8 +254,9 @@ proptest! {
 
     #[test]
     fn any_regex_is_compiled_or_refused(pattern in "[a-c.*+?|()\\[\\]{}^$\\\\dQEpLiPu<>,0-9:-]{0,24}") {
-        if let Ok(translated) = crate::regexes::translate(&pattern, crate::regexes::Anchors::Text) {
-            let compiled = crate::regexes::Budget::default().compile(&translated);
+        let mut budget = crate::regexes::Budget::default();
+        if let Ok(translated) = budget.translate(&pattern, crate::regexes::Anchors::Text) {
+            let compiled = budget.compile(&translated);
             let too_large = compiled.as_ref().err().is_some_and(|e| e.contains("too large"));
             prop_assert!(compiled.is_ok() || too_large, "{pattern} as {translated}: {compiled:?}");
         }

@@ -1,4 +1,4 @@
-//! Line filters: literals by memmem, everything else by one regex.
+//! Line filters: literals by memmem, regexes, patterns and addresses.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use memchr::memmem::Finder;
 use regex::bytes::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::ParseError;
+use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
-use crate::error::{plain, unsupported};
 use crate::pattern::PatternFilter;
-use crate::regexes::{Anchors, Budget, translate};
+use crate::regexes::{Anchors, Budget, Decoding, check_utf8, parse};
+use crate::words::{self, Choice, Word};
 
 /// A line filter on the raw line, for use over a whole column of lines before they are split.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ enum Test {
     Always,
     Literal(Finder<'static>),
     Regex {
-        line: Regex,
+        line: Decoding,
         /// Occurs in every match.
         required: Option<Finder<'static>>,
         /// Finds matches in a buffer of many lines; absent if one could reach over a line's end.
@@ -34,28 +34,39 @@ enum Test {
         unanchored: bool,
     },
     Patterns(Vec<PatternFilter>),
+    /// One of the addresses, or what else is in the chain.
+    Addresses {
+        addresses: Vec<Addresses>,
+        texts: Option<Box<Test>>,
+    },
+}
+
+impl Test {
+    fn matches(&self, line: &[u8]) -> bool {
+        match self {
+            Test::Always => true,
+            Test::Literal(finder) => finder.find(line).is_some(),
+            Test::Regex { line: regex, .. } => regex.is_match(line),
+            Test::Patterns(patterns) => patterns.iter().any(|p| p.matches(line)),
+            Test::Addresses { addresses, texts } => {
+                texts.as_ref().is_some_and(|test| test.matches(line))
+                    || addresses.iter().any(|a| a.are_in(line))
+            }
+        }
+    }
 }
 
 impl LineFilter {
     /// Compiles a chain. A positive one becomes one filter, a negated one a filter for each operand: all must fail.
-    pub(crate) fn compile(
+    pub(super) fn compile(
         op: FilterOp,
         operands: &[Operand],
         budget: &mut Budget,
         out: &mut Vec<LineFilter>,
-    ) -> Result<(), ParseError> {
-        if !op.is_negative() {
-            if let Some(filter) = Self::compile_one(op, operands, budget)? {
-                out.push(filter);
-            }
-            return Ok(());
-        }
-        for operand in operands {
-            out.extend(Self::compile_one(
-                op,
-                std::slice::from_ref(operand),
-                budget,
-            )?);
+    ) -> Result<(), String> {
+        let parts = if op.is_negative() { 1 } else { operands.len() };
+        for part in operands.chunks(parts) {
+            out.extend(Self::compile_one(op, part, budget)?);
         }
         Ok(())
     }
@@ -65,26 +76,28 @@ impl LineFilter {
         op: FilterOp,
         operands: &[Operand],
         budget: &mut Budget,
-    ) -> Result<Option<LineFilter>, ParseError> {
-        let printed = || crate::print::line_filter(op, operands);
-        let fail = |cause: String| plain(format!("stage '{}' : {cause}", printed()));
-        if operands.iter().any(|operand| operand.ip) {
+    ) -> Result<Option<LineFilter>, String> {
+        let mut addresses = Vec::new();
+        for operand in operands.iter().filter(|operand| operand.ip) {
             if !matches!(op, FilterOp::Contains | FilterOp::NotContains) {
-                return Err(fail("ip: invalid operation".to_owned()));
+                return Err("ip: invalid operation".to_owned());
             }
-            return Err(unsupported(&format!("stage '{}'", printed())));
+            addresses.push(Addresses::new(&operand.text)?);
         }
-        let texts: Vec<&[u8]> = operands.iter().map(|o| o.text.as_slice()).collect();
-        let test = match op {
-            FilterOp::Contains | FilterOp::NotContains => literals(&texts, budget),
-            FilterOp::Regex | FilterOp::NotRegex => regexes(&texts, budget),
-            FilterOp::Pattern | FilterOp::NotPattern => texts
-                .iter()
-                .map(|text| PatternFilter::new(text))
-                .collect::<Result<_, _>>()
-                .map(Test::Patterns),
+        let texts = operands.iter().filter(|operand| !operand.ip);
+        let texts: Vec<&[u8]> = texts.map(|o| o.text.as_slice()).collect();
+        let mut test = match op {
+            FilterOp::Contains | FilterOp::NotContains => literals(&texts, budget)?,
+            FilterOp::Regex | FilterOp::NotRegex => regexes(&texts, budget)?,
+            FilterOp::Pattern | FilterOp::NotPattern => {
+                let patterns = texts.iter().map(|text| PatternFilter::new(text));
+                Test::Patterns(patterns.collect::<Result<_, _>>()?)
+            }
         };
-        let test = test.map_err(fail)?;
+        if !addresses.is_empty() {
+            let texts = (!matches!(test, Test::Always)).then(|| Box::new(test));
+            test = Test::Addresses { addresses, texts };
+        }
         let negated = op.is_negative();
         if matches!(test, Test::Always) && !negated {
             return Ok(None);
@@ -98,13 +111,7 @@ impl LineFilter {
     /// Whether one line passes.
     #[must_use]
     pub fn matches(&self, line: &[u8]) -> bool {
-        let found = match &*self.test {
-            Test::Always => true,
-            Test::Literal(finder) => finder.find(line).is_some(),
-            Test::Regex { line: regex, .. } => regex.is_match(line),
-            Test::Patterns(patterns) => patterns.iter().any(|p| p.matches(line)),
-        };
-        found != self.negated
+        self.test.matches(line) != self.negated
     }
 
     /// A literal that every passing line holds (for `|=`, and for regexes that have a required literal), so that
@@ -133,8 +140,9 @@ impl LineFilter {
             // The engine looks for the literals of a regex by itself.
             Test::Regex {
                 column: Some(regex),
+                line,
                 ..
-            } => return regex.find_at(column, from).map(|m| m.start()),
+            } => return find_in_column(column, from, regex, line),
             Test::Regex {
                 required: Some(finder),
                 ..
@@ -179,66 +187,66 @@ fn literals(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
     }
 }
 
-/// Any of some regexes, each simplified as Loki does: always-true branches are dropped unless all are.
+/// Any of some regexes. Loki makes literal tests of many, and what is always true among those is left out unless all
+/// is: so here.
 fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
-    if let [text] = texts
-        && let Some(words) = folded_words(text)
-    {
-        let line = budget.compile(&format!("(?i-u:{words})"))?;
-        return Ok(Test::Regex {
-            column: Some(line.clone()),
-            required: None,
-            line,
-            unanchored: true,
-        });
-    }
-    let mut parsed = Vec::with_capacity(texts.len());
+    let mut branches = Vec::new();
+    let mut whole = None;
     for text in texts {
-        let text = String::from_utf8_lossy(text);
-        let translated = translate(&text, Anchors::Text)?;
-        let hir = parse(&translated)?;
-        let (hir, changed) = simplify(hir);
-        if !is_always(&hir) {
-            parsed.push((text, hir, changed));
+        let text = check_utf8(text)?;
+        let hir = parse(&budget.translate(text, Anchors::Text)?)?;
+        match words::of_label(text) {
+            None => {
+                branches.push(hir);
+                whole = Some(text);
+            }
+            Some(Choice::Always) => {}
+            Some(Choice::Any(words)) => {
+                for word in words {
+                    branches.push(word_branch(word)?);
+                }
+            }
         }
     }
-    match parsed.as_slice() {
-        [] => Ok(Test::Always),
-        [(_, hir, _)] if literal_of(hir).is_some() => {
+    match (branches.as_slice(), whole) {
+        ([], _) => Ok(Test::Always),
+        ([hir], None) if literal_of(hir).is_some() => {
             let text = literal_of(hir).unwrap_or_default();
             Ok(Test::Literal(Finder::new(text).into_owned()))
         }
-        [(text, hir, false)] => {
-            let line = budget.compile(&translate(text, Anchors::Text)?)?;
+        ([hir], Some(text)) => {
+            let translated = budget.translate(text, Anchors::Text)?;
+            let line = budget.compile(&translated)?;
             let column = if reaches_over_lines(hir) {
                 None
             } else {
-                Some(budget.compile(&translate(text, Anchors::Lines)?)?)
+                let lines = budget.translate(text, Anchors::Lines)?;
+                Some(budget.compile(&lines)?)
             };
             Ok(Test::Regex {
-                line,
+                line: Decoding::new(line, hir),
                 required: required(hir),
                 column,
                 unanchored: !hir.properties().look_set().contains_anchor(),
             })
         }
-        many => {
-            let branches = many.iter().map(|(_, hir, _)| hir.clone()).collect();
-            regex_test(&Hir::alternation(branches), budget)
-        }
+        _ => regex_test(&Hir::alternation(branches), budget),
     }
 }
 
-/// The part of `(?i)word|word` after its flag. Loki compares such words by their lower case, so that no letter beyond
+/// A test that Loki makes of a part of a regex. It compares folded words by their lower case, so that no letter beyond
 /// ASCII (the Kelvin sign, the long s) equals one of theirs; that is also faster.
-fn folded_words(text: &[u8]) -> Option<&str> {
-    let words = std::str::from_utf8(text).ok()?.strip_prefix("(?i)")?;
-    let plain = words.is_ascii()
-        && words
-            .split('|')
-            .all(|word| !word.is_empty() && !word.chars().any(regex_syntax::is_meta_character))
-        && !words.contains(['\n', '\0']);
-    plain.then_some(words)
+fn word_branch(word: Word) -> Result<Hir, String> {
+    match word {
+        Word::Some => parse("(?s-u:.)"),
+        Word::Literal {
+            text, fold: false, ..
+        } => Ok(Hir::literal(text.into_bytes())),
+        Word::Literal { text, .. } => {
+            let flags = if text.is_ascii() { "i-u" } else { "i" };
+            parse(&format!("(?{flags}:{})", regex_syntax::escape(&text)))
+        }
+    }
 }
 
 /// A test by a regex that exists only as a tree.
@@ -248,17 +256,32 @@ fn regex_test(hir: &Hir, budget: &mut Budget) -> Result<Test, String> {
     Ok(Test::Regex {
         column: plain.then(|| line.clone()),
         required: required(hir),
-        line,
+        line: Decoding::new(line, hir),
         unanchored: true,
     })
 }
 
-fn parse(translated: &str) -> Result<Hir, String> {
-    regex_syntax::ParserBuilder::new()
-        .utf8(false)
-        .build()
-        .parse(translated)
-        .map_err(|error| format!("error parsing regexp: {error}"))
+/// The first match in a buffer of lines from an offset on. A line that is no text may match where the buffer does not.
+fn find_in_column(column: &[u8], from: usize, regex: &Regex, line: &Decoding) -> Option<usize> {
+    let found = regex.find_at(column, from).map(|m| m.start());
+    if !line.decodes() {
+        return found;
+    }
+    let mut from = from;
+    let end = found.unwrap_or(column.len());
+    while let Err(error) = str::from_utf8(&column[from..end]) {
+        let at = from + error.valid_up_to();
+        let start = memchr::memrchr(b'\n', &column[..at]).map_or(0, |at| at + 1);
+        let len = memchr::memchr(b'\n', &column[at..]).unwrap_or(column.len() - at);
+        if line.is_match(&column[start..at + len]) {
+            return Some(at);
+        }
+        from = at + len;
+        if from >= end {
+            break;
+        }
+    }
+    found
 }
 
 fn literal_of(hir: &Hir) -> Option<&[u8]> {
@@ -266,56 +289,6 @@ fn literal_of(hir: &Hir) -> Option<&[u8]> {
         HirKind::Literal(literal) => Some(&literal.0),
         _ => None,
     }
-}
-
-/// Drops always-true branches of an alternation that Loki would turn into literal tests. The flag says whether any
-/// was.
-fn simplify(hir: Hir) -> (Hir, bool) {
-    let HirKind::Alternation(branches) = hir.kind() else {
-        return (hir, false);
-    };
-    if !branches.iter().all(is_simple) {
-        return (hir, false);
-    }
-    let kept: Vec<Hir> = branches.iter().filter(|b| !is_always(b)).cloned().collect();
-    if kept.is_empty() {
-        return (Hir::empty(), true);
-    }
-    let changed = kept.len() < branches.len();
-    (Hir::alternation(kept), changed)
-}
-
-fn is_simple(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Literal(_) => true,
-        HirKind::Repetition(_) => is_always(hir),
-        HirKind::Concat(parts) => {
-            let literals = parts.iter().filter(|p| literal_of(p).is_some()).count();
-            parts.len() <= 3
-                && literals <= 1
-                && parts
-                    .iter()
-                    .all(|p| literal_of(p).is_some() || is_always(p))
-        }
-        HirKind::Alternation(branches) => branches.iter().all(is_simple),
-        _ => false,
-    }
-}
-
-/// The empty expression, or `.*`.
-fn is_always(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Empty => true,
-        HirKind::Repetition(repetition) => {
-            repetition.min == 0 && repetition.max.is_none() && is_dot(&repetition.sub)
-        }
-        _ => false,
-    }
-}
-
-fn is_dot(hir: &Hir) -> bool {
-    *hir == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
-        || *hir == Hir::dot(regex_syntax::hir::Dot::AnyChar)
 }
 
 /// The longest literal that every match holds.

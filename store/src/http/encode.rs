@@ -308,6 +308,21 @@ pub(super) fn index_stats(out: &mut Pieces<'_>, stats: IndexStats) {
     out.text("\n");
 }
 
+/// Writes the answer of `format_query`.
+pub(super) fn formatted(out: &mut Pieces<'_>, query: &str) {
+    out.text(r#"{"status":"success","data":"#);
+    push_string(&mut out.buf, query.as_bytes());
+    out.text("}\n");
+}
+
+/// What `format_query` answers to a query that does not parse.
+pub(super) fn invalid_query(message: &str) -> String {
+    let mut out = br#"{"status":"invalid-query","error":"#.to_vec();
+    push_string(&mut out, message.as_bytes());
+    out.extend_from_slice(b"}\n");
+    String::from_utf8(out).expect("JSON of a text is text")
+}
+
 /// Loki's statistics of a query. Every count has to be an integer: logcli refuses the whole answer otherwise.
 fn write_stats(out: &mut Vec<u8>, stats: &QueryStats, timing: Timing) {
     let rate = |n: u64| (n as f64 / timing.exec.max(1e-6)) as u64;

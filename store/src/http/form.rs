@@ -3,7 +3,21 @@
 /// Decoded parameters in order; those of the body come before those of the URL, and the first of a name wins.
 #[derive(Debug, Default)]
 pub(super) struct Form {
-    pairs: Vec<(String, String)>,
+    pairs: Vec<(String, Value)>,
+}
+
+#[derive(Debug)]
+struct Value {
+    /// Bytes that are not UTF-8 are U+FFFD.
+    text: String,
+    /// What was sent, if it is not UTF-8.
+    raw: Option<Vec<u8>>,
+}
+
+impl Value {
+    fn bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.text.as_bytes())
+    }
 }
 
 impl Form {
@@ -17,7 +31,14 @@ impl Form {
             for pair in part.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
                 let at = pair.iter().position(|b| *b == b'=');
                 let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-                form.pairs.push((decode(name, true)?, decode(value, true)?));
+                let value = match String::from_utf8(decode_bytes(value, true)?) {
+                    Ok(text) => Value { text, raw: None },
+                    Err(e) => Value {
+                        text: String::from_utf8_lossy(e.as_bytes()).into_owned(),
+                        raw: Some(e.into_bytes()),
+                    },
+                };
+                form.pairs.push((decode(name, true)?, value));
             }
         }
         Ok(form)
@@ -25,16 +46,24 @@ impl Form {
 
     /// The first value of `name`; an absent and an empty one are the same.
     pub(super) fn get(&self, name: &str) -> &str {
-        let first = self.pairs.iter().find(|(n, _)| n == name);
-        first.map_or("", |(_, v)| v.as_str())
+        self.values(name).next().map_or("", |v| v.text.as_str())
     }
 
-    /// All values of `name`.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    /// As [`Form::get`], byte for byte: a query that is not UTF-8 is an error of the language.
+    pub(super) fn bytes(&self, name: &str) -> &[u8] {
+        self.values(name).next().map_or(&[], Value::bytes)
+    }
+
+    /// All values of `name`, byte for byte.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.values(name).map(Value::bytes)
+    }
+
+    fn values<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Value> + use<'a, 'n> {
         self.pairs
             .iter()
             .filter(move |(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+            .map(|(_, value)| value)
     }
 }
 
@@ -43,6 +72,13 @@ impl Form {
 /// # Errors
 /// The text for the client, when a percent escape is broken.
 pub(super) fn decode(text: &[u8], plus: bool) -> Result<String, String> {
+    Ok(match String::from_utf8(decode_bytes(text, plus)?) {
+        Ok(text) => text,
+        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+    })
+}
+
+fn decode_bytes(text: &[u8], plus: bool) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len());
     let mut i = 0;
     while i < text.len() {
@@ -64,10 +100,7 @@ pub(super) fn decode(text: &[u8], plus: bool) -> Result<String, String> {
         }
         i += 1;
     }
-    Ok(match String::from_utf8(out) {
-        Ok(text) => text,
-        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
-    })
+    Ok(out)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -80,7 +113,8 @@ mod tests {
 
     fn check(body: &str, query: &str, name: &str, want: &[&str]) {
         let form = Form::parse(body.as_bytes(), query).unwrap();
-        assert_eq!(form.all(name).collect::<Vec<_>>(), want, "{body} {query}");
+        let all: Vec<_> = form.all(name).map(String::from_utf8_lossy).collect();
+        assert_eq!(all, want, "{body} {query}");
         assert_eq!(form.get(name), want.first().copied().unwrap_or(""));
     }
 
@@ -94,6 +128,8 @@ mod tests {
         check("", "match%5B%5D=x&match[]=y", "match[]", &["x", "y"]);
         check("", "q=%7Ba%3D%22b+c%22%7D%2b", "q", &["{a=\"b c\"}+"]);
         check("", "q=%ff", "q", &["\u{fffd}"]);
+        let form = Form::parse(b"q=%ff", "").unwrap();
+        assert_eq!(form.bytes("q"), b"\xff");
     }
 
     #[test]

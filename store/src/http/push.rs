@@ -93,7 +93,7 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let outcome = match take(service, legacy, request).await {
         Ok(outcome) => outcome,
-        Err(Refusal { status, text }) => Outcome {
+        Err(Refusal { status, text, .. }) => Outcome {
             status,
             text,
             retry_after: (status == 429 || status == 503).then_some(RETRY),

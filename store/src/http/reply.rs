@@ -32,6 +32,8 @@ const TIMED_OUT: &str = "request timed out, decrease the duration of the request
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) text: String,
+    /// The text is JSON.
+    pub(super) json: bool,
 }
 
 impl Refusal {
@@ -43,6 +45,15 @@ impl Refusal {
         Refusal {
             status,
             text: text.into(),
+            json: false,
+        }
+    }
+
+    pub(super) fn json(status: u16, text: String) -> Refusal {
+        Refusal {
+            status,
+            text,
+            json: true,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::encode::Shape;
+use super::encode::{self, Shape};
 use super::form::{Form, decode};
 use super::metrics::{Raised, Recorder, write_process, write_store};
 use super::params::{self, Bounds, MAX_QUERY, Rules};
@@ -25,6 +25,8 @@ use super::{HttpLimits, Service, State};
 use crate::api::{Cancel, Request};
 
 const JSON: &str = "application/json; charset=UTF-8";
+/// What `format_query` answers with, errors too.
+const FORMAT_JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const NOT_FOUND: &str = "404 page not found\n";
 /// Most matchers of a metadata request, each of which may be a regex: Loki's `max_streams_matchers_per_query`.
@@ -50,6 +52,7 @@ enum Route {
     Values(String),
     Series,
     IndexStats,
+    FormatQuery,
     Push,
     /// `/api/prom/push`, whose JSON has another shape.
     LegacyPush,
@@ -83,6 +86,7 @@ impl Route {
             "label" => Route::Label,
             "series" => Route::Series,
             "index/stats" if loki.is_some() => Route::IndexStats,
+            "format_query" if loki.is_some() => Route::FormatQuery,
             "push" if loki.is_some() => Route::Push,
             "push" => Route::LegacyPush,
             "status/buildinfo" if loki.is_some() => Route::BuildInfo,
@@ -110,6 +114,7 @@ impl Route {
             Route::Values(_) => "loki_api_v1_label_name_values",
             Route::Series => "loki_api_v1_series",
             Route::IndexStats => "loki_api_v1_index_stats",
+            Route::FormatQuery => "loki_api_v1_format_query",
             Route::Push => "loki_api_v1_push",
             Route::LegacyPush => "api_prom_push",
             Route::Ready => "ready",
@@ -188,6 +193,9 @@ pub(super) fn respond(status: u16, kind: &'static str, body: Body) -> Response<B
 
 pub(super) fn error(refusal: &Refusal, connection: &Arc<Connection>) -> Response<Body> {
     let body = Body::whole(refusal.text.clone(), connection);
+    if refusal.json {
+        return respond(refusal.status, FORMAT_JSON, body);
+    }
     let mut response = respond(refusal.status, TEXT, body);
     let nosniff = HeaderValue::from_static("nosniff");
     response
@@ -326,7 +334,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
     Ok(match route {
         Route::Query => {
             let request = params::instant(form, *now).map_err(Refusal::bad)?;
-            let plan = parse(form.get("query"))?;
+            let plan = parse(form.bytes("query"))?;
             if matches!(*plan, Plan::Log(_)) {
                 return Err(Refusal::bad(INSTANT_LOG));
             }
@@ -334,7 +342,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
         }
         Route::QueryRange => {
             let range = params::range(form, *now).map_err(Refusal::bad)?;
-            let plan = parse(form.get("query"))?;
+            let plan = parse(form.bytes("query"))?;
             let length = limits.max_query_length.as_nanos();
             let rules = Rules {
                 max_entries: limits.max_entries_per_query,
@@ -346,7 +354,7 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
         }
         Route::Labels | Route::Label => {
             let bounds = bounds()?;
-            Work::Labels(matchers(form.get("query"))?, bounds)
+            Work::Labels(matchers(form.bytes("query"))?, bounds)
         }
         Route::Values(name) => {
             let name = decode(name.as_bytes(), false).map_err(Refusal::bad)?;
@@ -354,15 +362,24 @@ fn resolve(limits: &HttpLimits, route: &Route, asked: &Asked) -> Result<Work, Re
                 return Err(Refusal::new(404, NOT_FOUND));
             }
             let bounds = bounds()?;
-            Work::Values(name, matchers(form.get("query"))?, bounds)
+            Work::Values(name, matchers(form.bytes("query"))?, bounds)
         }
         Route::Series => {
             let bounds = bounds()?;
             Work::Series(groups(form)?, bounds)
         }
-        Route::IndexStats => index_stats(form.get("query"), bounds()?)?,
+        Route::IndexStats => index_stats(form.bytes("query"), bounds()?)?,
+        Route::FormatQuery => format_query(form.bytes("query"))?,
         _ => return Err(Refusal::new(404, NOT_FOUND)),
     })
+}
+
+/// Unlike elsewhere a query that does not parse is told as JSON.
+fn format_query(text: &[u8]) -> Result<Work, Refusal> {
+    match logql::format_query(text) {
+        Ok(text) => Ok(Work::Formatted(text)),
+        Err(e) => Err(Refusal::json(400, encode::invalid_query(&e.message))),
+    }
 }
 
 fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64) -> Work {
@@ -374,10 +391,10 @@ fn query(plan: Box<Plan>, request: Request, shape: Shape, interval: i64) -> Work
     }
 }
 
-fn check_length(text: &str) -> Result<(), Refusal> {
+fn check_length(text: &[u8]) -> Result<(), Refusal> {
     // Characters are counted only where bytes leave a doubt.
     if text.len() > MAX_QUERY {
-        let length = text.chars().count();
+        let length = String::from_utf8_lossy(text).chars().count();
         if length > MAX_QUERY {
             let text = format!("parse error : input size too long ({length} > {MAX_QUERY})");
             return Err(Refusal::bad(text));
@@ -386,7 +403,7 @@ fn check_length(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Box<Plan>, Refusal> {
+fn parse(text: &[u8]) -> Result<Box<Plan>, Refusal> {
     check_length(text)?;
     if text.is_empty() {
         return Err(Refusal::bad(MISSING));
@@ -397,14 +414,14 @@ fn parse(text: &str) -> Result<Box<Plan>, Refusal> {
     }
 }
 
-fn matchers(text: &str) -> Result<Vec<Matcher>, Refusal> {
+fn matchers(text: &[u8]) -> Result<Vec<Matcher>, Refusal> {
     check_length(text)?;
     // Grafana has sent `{}` for no query.
     let none = text
-        .trim()
-        .strip_prefix('{')
-        .and_then(|t| t.strip_suffix('}'));
-    if text.is_empty() || none.is_some_and(|t| t.trim().is_empty()) {
+        .trim_ascii()
+        .strip_prefix(b"{")
+        .and_then(|t| t.strip_suffix(b"}"));
+    if text.is_empty() || none.is_some_and(|t| t.trim_ascii().is_empty()) {
         return Ok(Vec::new());
     }
     let matchers = logql::parse_matchers(text).map_err(|e| Refusal::bad(e.message))?;
@@ -413,12 +430,13 @@ fn matchers(text: &str) -> Result<Vec<Matcher>, Refusal> {
 }
 
 fn groups(form: &Form) -> Result<Vec<Vec<Matcher>>, Refusal> {
-    let texts: Vec<&str> = form.all("match").chain(form.all("match[]")).collect();
+    let texts: Vec<&[u8]> = form.all("match").chain(form.all("match[]")).collect();
     let (mut groups, mut count) = (Vec::new(), 0);
     for text in &texts {
         let group = matchers(text)?;
         if group.is_empty() {
             if texts.len() > 1 {
+                let text = String::from_utf8_lossy(text);
                 return Err(Refusal::bad(format!("0 matchers in group: {text}")));
             }
             return Ok(Vec::new());
@@ -438,7 +456,7 @@ fn check_matchers(count: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn index_stats(text: &str, bounds: Bounds) -> Result<Work, Refusal> {
+fn index_stats(text: &[u8], bounds: Bounds) -> Result<Work, Refusal> {
     if text.is_empty() {
         return Err(Refusal::bad(MISSING));
     }
@@ -446,7 +464,9 @@ fn index_stats(text: &str, bounds: Bounds) -> Result<Work, Refusal> {
     // The language's ranges are whole milliseconds: the window may begin that much early.
     let range = bounds.1.saturating_sub(bounds.0).max(1);
     let range = (range as u64).div_ceil(1_000_000);
-    let plan = |op: &str| parse(&format!("sum({op}({text}[{range}ms]))"));
+    // A comment may end the text.
+    let text = String::from_utf8_lossy(text);
+    let plan = |op: &str| parse(format!("sum({op}({text}\n[{range}ms]))").as_bytes());
     Ok(Work::IndexStats {
         matchers,
         bounds,
@@ -464,6 +484,8 @@ async fn ask(
     gzip: bool,
 ) -> Result<Response<Body>, Refusal> {
     let limits = &service.limits();
+    let formats = route == Route::FormatQuery;
+    let kind = if formats { FORMAT_JSON } else { JSON };
     let came = Instant::now();
     let guard = CancelOnDrop(Cancel::at(came + limits.query_timeout));
     let (sender, receiver) = oneshot::channel();
@@ -471,7 +493,7 @@ async fn ask(
     let job = {
         let (service, cancel) = (Arc::clone(service), guard.0.clone());
         move || {
-            let reply = Reply::new(sender, gzip);
+            let reply = Reply::new(sender, gzip && !formats);
             if let Err(error) = cancel.check() {
                 return reply.refuse(error.into());
             }
@@ -500,9 +522,11 @@ async fn ask(
     };
     let gzip = answer.gzip;
     let body = Body::answer(answer, guard, connection, limits.response_timeout);
-    let mut response = respond(200, JSON, body);
+    let mut response = respond(200, kind, body);
     let headers = response.headers_mut();
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if !formats {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -535,6 +559,8 @@ mod unit_tests {
             ("/loki/api/v1/label/a/b/values", Route::Other),
             ("/loki/api/v1/series", Route::Series),
             ("/api/prom/series", Route::Series),
+            ("/loki/api/v1/format_query", Route::FormatQuery),
+            ("/api/prom/format_query", Route::Other),
             ("/loki/api/v1/push", Route::Push),
             ("/api/prom/push", Route::LegacyPush),
             ("/loki/api/v1/series/", Route::Other),

@@ -380,6 +380,67 @@ fn index_stats_are_counted_by_queries() {
         let head = "GET /loki/api/v1/index/stats?query=%7Ba%3D%22b%22%7D&start=1&end=3";
         let want = "{\"streams\":1,\"chunks\":3,\"bytes\":12,\"entries\":12}\n";
         check(at, head, "", 200, want).await;
+        let commented = head.replace("%7D&", "%7D%23c&");
+        check(at, &commented, "", 200, want).await;
+    });
+}
+
+#[test]
+fn queries_are_laid_out() {
+    const FORMAT: &str = "/loki/api/v1/format_query";
+    let get = |query: &str| format!("GET {FORMAT}?query={query}");
+    let post = format!("POST {FORMAT}?query=%7B\n{FORM}");
+    let data = |text: &str| format!("{{\"status\":\"success\",\"data\":\"{text}\"}}\n");
+    let fault = |text: &str| format!("{{\"status\":\"invalid-query\",\"error\":\"{text}\"}}\n");
+    let cases = [
+        (get("vector(1)"), "", 200, data("vector(1.000000)")),
+        (
+            get("%7Ba%3D%22b%22%7D|%3D%60%3Cx%60"),
+            "",
+            200,
+            data(r#"{a=\"b\"} |= \"\u003cx\""#),
+        ),
+        // What only shows when a query runs.
+        (
+            get("%7Ba%3D%22b%22%7D|~%22(%22"),
+            "",
+            200,
+            data(r#"{a=\"b\"} |~ \"(\""#),
+        ),
+        (post, "query=1%2B1", 200, data("2")),
+        (
+            get(""),
+            "",
+            400,
+            fault("parse error : syntax error: unexpected $end"),
+        ),
+        (
+            get("sum("),
+            "",
+            400,
+            fault("parse error at line 1, col 5: syntax error: unexpected $end"),
+        ),
+        (
+            get("%7Ba%3D%22%ff%22%7D"),
+            "",
+            400,
+            fault("parse error at line 1, col 4: invalid UTF-8 encoding"),
+        ),
+    ];
+    with_service(Fake::echo(), limits(), async |at, _| {
+        for (head, body, status, want) in cases {
+            let got = ask(at, &head, body).await;
+            assert_eq!((got.status, got.text()), (status, want.as_str()), "{head}");
+            assert_eq!(
+                got.header("content-type"),
+                "application/json; charset=utf-8"
+            );
+        }
+        let long = format!("query={{a=%22{}%22}}", "x".repeat(3_000));
+        let head = format!("POST {FORMAT}\n{FORM}\nAccept-Encoding: gzip");
+        let got = ask(at, &head, &long).await;
+        assert_eq!((got.status, got.header("content-encoding")), (200, ""));
+        assert!(got.text().starts_with("{\"status\":\"success\""));
     });
 }
 

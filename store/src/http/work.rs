@@ -33,6 +33,8 @@ pub(super) enum Work {
         entries: Box<Plan>,
         bytes: Box<Plan>,
     },
+    /// A query laid out anew.
+    Formatted(String),
 }
 
 /// What the store gave.
@@ -41,6 +43,7 @@ enum Found {
     Strings(Vec<String>),
     Series(Vec<wire::LabelSet>),
     IndexStats(IndexStats),
+    Formatted(String),
 }
 
 /// Runs `work` and answers. `came` is when the request came.
@@ -83,6 +86,10 @@ fn write(out: &mut Pieces<'_>, found: &Found, timing: Timing) -> Result<(), Gone
             encode::index_stats(out, *stats);
             Ok(())
         }
+        Found::Formatted(text) => {
+            encode::formatted(out, text);
+            Ok(())
+        }
     }
 }
 
@@ -111,6 +118,7 @@ fn find(work: Work, backend: &dyn Backend, cancel: &Cancel) -> Result<Found, Eva
         Work::Series(groups, (start, end)) => backend
             .series(&groups, start, end, cancel)
             .map(Found::Series),
+        Work::Formatted(text) => Ok(Found::Formatted(text)),
         Work::IndexStats {
             matchers,
             bounds,

@@ -128,7 +128,7 @@ pub(super) fn logs(
         range: (start, end),
         direction,
         filter: column_filter(&leaf.pipeline),
-        pipeline: leaf.pipeline.run(),
+        pipeline: leaf.pipeline.run().at(budget.now),
         buffers: Buffers::new().map_err(storage)?,
         top: Top::new(limit, direction),
         ranges: Vec::new(),

@@ -11,7 +11,7 @@
 //! | what is asked | what is read |
 //! |---|---|
 //! | counts and bytes over whole minutes, no pipeline | minute tables, no block |
-//! | counts and bytes otherwise, without a look at the line | times, lengths (bytes only), metadata |
+//! | counts and bytes otherwise, and values of labels, without a look at the line | times, lengths (bytes only), metadata |
 //! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter |
 
 mod block;
@@ -102,6 +102,15 @@ pub(crate) struct Limits {
     pub(crate) series: usize,
 }
 
+impl Limits {
+    fn of_metrics(self) -> logql::eval::Limits {
+        logql::eval::Limits {
+            series: self.series,
+            memory: self.memory,
+        }
+    }
+}
+
 /// Runs a query. See [`Store::query`](crate::api::Store::query).
 pub(crate) fn run(
     view: &dyn View,
@@ -145,9 +154,11 @@ pub(crate) fn run(
                 end: *end,
                 step: (*step).max(1),
             };
-            metric_range(plan, steps, &scan)?
+            metric_range(plan, steps, limits.of_metrics(), &scan)?
         }
-        (Plan::Metric(plan), Request::Instant { time }) => metric_instant(plan, *time, &scan)?,
+        (Plan::Metric(plan), Request::Instant { time }) => {
+            metric_instant(plan, *time, limits.of_metrics(), &scan)?
+        }
     };
     let mut stats = scan.budget.into_inner().stats;
     stats.entries_returned = match &value {
@@ -179,8 +190,9 @@ impl Leaf for Scan<'_> {
         logs::logs(self.view, leaf, (start, end), (limit, direction), budget)
     }
 
-    fn range(&self, leaf: &RangeLeaf, steps: Steps) -> Result<Matrix, EvalError> {
+    fn range(&self, leaf: &RangeLeaf, steps: Steps, held: usize) -> Result<Matrix, EvalError> {
         let budget = &mut *self.budget.borrow_mut();
+        budget.held = held;
         range::range(self.view, leaf, steps, self.limits.series, budget)
     }
 }

@@ -39,36 +39,39 @@ pub(super) fn range(
     max_series: usize,
     budget: &mut Budget<'_>,
 ) -> Result<Matrix, EvalError> {
+    let sum = Accumulator::new(leaf, steps, max_series, budget.left());
     // Windows are open below and closed above.
     let (after, last) = leaf.span(steps);
     let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
-        return Ok(Matrix::default());
+        return sum.finish();
     };
-    let fixed_series = leaf.pipeline.only_labels() && leaf.needs() != Needs::Value;
-    let plain = fixed_series && !leaf.pipeline.uses_line() && !leaf.pipeline.uses_time();
+    let fixed = leaf.pipeline.only_labels() && !leaf.pipeline.uses_time();
+    let plain = fixed && !leaf.pipeline.uses_line();
     let mut scan = RangeScan {
         span: (first, last),
         read: if plain { Read::Times } else { Read::Lines },
-        minutes: plain && leaf.aligned_to(steps, MINUTE_NS),
+        minutes: plain && leaf.needs() != Needs::Value && leaf.aligned_to(steps, MINUTE_NS),
         lengths: leaf.needs() == Needs::Bytes,
-        fixed_series,
+        values: leaf.needs() == Needs::Value,
+        fixed,
         filter: column_filter(&leaf.pipeline),
-        pipeline: leaf.pipeline.run(),
+        filters: leaf.pipeline.leading_filters(),
+        pipeline: leaf.pipeline.run().at(budget.now),
         buffers: Buffers::new().map_err(storage)?,
         tables: Minutes::default(),
-        sum: Accumulator::new(leaf, steps, max_series, budget.memory),
+        sum,
         cache: Cache::default(),
     };
     let mut streams = Streams::new(view.index(), &leaf.matchers);
     let lines = scan.read == Read::Lines;
-    let head = HeadPart::take(view, &mut streams, scan.span, lines, budget.memory / 2)?;
+    let head = HeadPart::take(view, &mut streams, scan.span, lines, budget.left() / 2)?;
     for segment in &head.snapshot.segments {
         budget.cancel.check()?;
         scan.segment(view, segment, &mut streams, budget)?;
     }
     scan.head(view, head, &streams, budget)?;
     budget.stats.compressed_bytes += scan.buffers.compressed;
-    Ok(scan.sum.finish())
+    scan.sum.finish()
 }
 
 struct RangeScan<'p> {
@@ -79,9 +82,13 @@ struct RangeScan<'p> {
     minutes: bool,
     /// Whether line lengths matter.
     lengths: bool,
-    /// Whether stream and metadata alone say which series an entry belongs to.
-    fixed_series: bool,
+    /// Whether entries are added with a value of theirs.
+    values: bool,
+    /// Whether stream and metadata alone say which series an entry belongs to, and its value.
+    fixed: bool,
     filter: Option<&'p LineFilter>,
+    /// The filters that lines must pass.
+    filters: &'p [LineFilter],
     pipeline: PipelineRun<'p>,
     buffers: Buffers,
     /// Minute tables of the segment at hand.
@@ -90,14 +97,22 @@ struct RangeScan<'p> {
     cache: Cache,
 }
 
-/// Which series the entries of a stream with certain metadata belong to; `None`: the pipeline drops them.
+/// What entries of a stream with certain metadata are, where the line plays no part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Known {
+    series: SeriesId,
+    /// 0 unless it is asked for.
+    value: f64,
+}
+
+/// What the entries of a stream with certain metadata are; `None`: the pipeline drops them.
 #[derive(Debug, Default)]
 struct Cache {
     by_bytes: HashMap<Box<[u8]>, u32>,
     /// Metadata sets by number.
     sets: Vec<LabelSet>,
     /// By stream and number of the set.
-    series: HashMap<(u32, u32), Option<SeriesId>, BuildHasherDefault<PairHasher>>,
+    known: HashMap<(u32, u32), Option<Known>, BuildHasherDefault<PairHasher>>,
     bytes: usize,
 }
 
@@ -247,7 +262,8 @@ impl RangeScan<'_> {
             if edge < first || edge > last || cell.metadata as usize >= memo.known.len() {
                 continue;
             }
-            let Some(series) = self.known(cell.metadata, sets, memo, stream, streams)? else {
+            let known = self.known(cell.metadata, sets, memo, stream, streams)?;
+            let Some(Known { series, .. }) = known else {
                 continue;
             };
             if let Some(sum) = &mut run
@@ -266,30 +282,30 @@ impl RangeScan<'_> {
                 bytes: cell.bytes,
             };
             if let Some(sum) = run.replace(next) {
-                self.add_sum(&sum);
+                self.add_sum(&sum)?;
             }
         }
-        if let Some(sum) = run {
-            self.add_sum(&sum);
+        match run {
+            Some(sum) => self.add_sum(&sum),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn add_sum(&mut self, sum: &Sum) {
+    fn add_sum(&mut self, sum: &Sum) -> Result<(), EvalError> {
         let Sum { entries, bytes, .. } = *sum;
-        self.sum.add_bucket(sum.series, sum.edge, entries, bytes);
+        self.sum.add_bucket(sum.series, sum.edge, entries, bytes)
     }
 
-    /// The series of a stream's entries with the metadata of this number, when the line plays no part.
-    fn series(
+    /// What a stream's entries with the metadata of this number are, when the line plays no part.
+    fn of_metadata(
         &mut self,
         stream: u32,
         number: u32,
         streams: &Streams<'_>,
-    ) -> Result<Option<SeriesId>, EvalError> {
+    ) -> Result<Option<Known>, EvalError> {
         let key = (stream, number);
-        if let Some(series) = self.cache.series.get(&key) {
-            return Ok(*series);
+        if let Some(known) = self.cache.known.get(&key) {
+            return Ok(*known);
         }
         let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
         let set = &self.cache.sets[number as usize];
@@ -301,13 +317,16 @@ impl RangeScan<'_> {
             metadata: &metadata,
         };
         // Line filters are not asked: an entry that is counted has passed them.
-        let series = match self.pipeline.process_filtered(&entry) {
-            Some(outcome) => Some(self.sum.series(&outcome)?),
+        let known = match self.pipeline.process_filtered(&entry) {
+            Some(outcome) => Some(Known {
+                series: self.sum.series(&outcome)?,
+                value: outcome.value.unwrap_or(0.0),
+            }),
             None => None,
         };
-        self.cache.bytes += 32;
-        self.cache.series.insert(key, series);
-        Ok(series)
+        self.cache.bytes += 48;
+        self.cache.known.insert(key, known);
+        Ok(known)
     }
 
     fn block(
@@ -405,14 +424,15 @@ impl RangeScan<'_> {
         memo.start(stream);
         for entry in range {
             let id = self.buffers.scratch.metadata[entry];
-            if let Some(series) = self.known(id, sets, memo, stream, streams)? {
+            if let Some(known) = self.known(id, sets, memo, stream, streams)? {
                 let scratch = &self.buffers.scratch;
                 let len = if self.lengths {
                     scratch.line_len(entry)
                 } else {
                     0
                 };
-                self.sum.add(series, scratch.times[entry], len);
+                let ts = scratch.times[entry];
+                self.add(known, ts, len)?;
             }
         }
         Ok(())
@@ -438,16 +458,15 @@ impl RangeScan<'_> {
             Direction::Forward,
             self.filter,
             |entry, view| {
-                if self.fixed_series {
-                    if self.pipeline.passes(view) {
-                        let id = ids[entry];
-                        if let Some(series) = self.known(id, sets, memo, stream, streams)? {
-                            self.sum.add(series, view.ts, view.line.len());
-                        }
+                if self.fixed {
+                    if self.filters.iter().all(|f| f.matches(view.line))
+                        && let Some(known) = self.known(ids[entry], sets, memo, stream, streams)?
+                    {
+                        self.add(known, view.ts, view.line.len())?;
                     }
                 } else if let Some(outcome) = self.pipeline.process(view) {
-                    let series = self.sum.series(&outcome)?;
-                    self.sum.add(series, view.ts, outcome.line.len());
+                    let series = self.sum.series_of_stream(stream, &outcome)?;
+                    self.sum.add_outcome(series, view.ts, &outcome)?;
                 }
                 Ok(ControlFlow::Continue(()))
             },
@@ -457,7 +476,16 @@ impl RangeScan<'_> {
         done
     }
 
-    /// The series of an entry by metadata id, from the memo if it is there.
+    #[inline]
+    fn add(&mut self, known: Known, ts: i64, len: usize) -> Result<(), EvalError> {
+        if self.values {
+            self.sum.add_value(known.series, ts, known.value)
+        } else {
+            self.sum.add(known.series, ts, len)
+        }
+    }
+
+    /// What an entry is by metadata id, from the memo if it is there.
     #[inline]
     fn known(
         &mut self,
@@ -466,7 +494,7 @@ impl RangeScan<'_> {
         memo: &mut Memo,
         stream: u32,
         streams: &Streams<'_>,
-    ) -> Result<Option<SeriesId>, EvalError> {
+    ) -> Result<Option<Known>, EvalError> {
         if let Some(known) = memo.get(id) {
             return Ok(known);
         }
@@ -481,7 +509,7 @@ impl RangeScan<'_> {
         memo: &mut Memo,
         stream: u32,
         streams: &Streams<'_>,
-    ) -> Result<Option<SeriesId>, EvalError> {
+    ) -> Result<Option<Known>, EvalError> {
         let number = match memo.numbers[id as usize] {
             NONE => {
                 let set = sets[id as usize].as_bytes();
@@ -491,9 +519,9 @@ impl RangeScan<'_> {
             }
             number => number,
         };
-        let series = self.series(stream, number, streams)?;
-        memo.put(id, series);
-        Ok(series)
+        let known = self.of_metadata(stream, number, streams)?;
+        memo.put(id, known);
+        Ok(known)
     }
 
     fn head(
@@ -558,13 +586,13 @@ impl RangeScan<'_> {
     }
 }
 
-/// Series by metadata id, for the stream at hand: an array look-up an entry.
+/// What entries are by metadata id, for the stream at hand: an array look-up an entry.
 struct Memo {
     /// Numbers that the cache gave the sets; [`NONE`] as long as nobody asked.
     numbers: Vec<u32>,
     stream: Option<u32>,
     round: u32,
-    known: Vec<(u32, Option<SeriesId>)>,
+    known: Vec<(u32, Option<Known>)>,
 }
 
 impl Memo {
@@ -588,12 +616,12 @@ impl Memo {
         }
     }
 
-    fn get(&self, id: u32) -> Option<Option<SeriesId>> {
-        let (round, series) = self.known[id as usize];
-        (round == self.round).then_some(series)
+    fn get(&self, id: u32) -> Option<Option<Known>> {
+        let (round, known) = self.known[id as usize];
+        (round == self.round).then_some(known)
     }
 
-    fn put(&mut self, id: u32, series: Option<SeriesId>) {
-        self.known[id as usize] = (self.round, series);
+    fn put(&mut self, id: u32, known: Option<Known>) {
+        self.known[id as usize] = (self.round, known);
     }
 }

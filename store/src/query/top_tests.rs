@@ -9,8 +9,10 @@ use crate::api::{Cancel, QueryStats};
 fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
     Budget {
         memory,
+        held: 0,
         cancel,
         stats: QueryStats::default(),
+        now: 0,
     }
 }
 

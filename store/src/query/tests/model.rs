@@ -109,6 +109,27 @@ fn random_queries(fixture: &Fixture, random: &mut Random, now: i64, about: &str)
         };
         check(fixture, &query, &random_steps(random, now), about);
     }
+    for _ in 0..8 {
+        let inner = format!("{}{}", random.pick(&SELECTORS), random.pick(&FILTERS));
+        // A number from the line, and one from metadata.
+        let value = random.pick(&[
+            r#"| regexp "(?P<n>[0-9]+)$" | unwrap n"#,
+            r#"| detected_level!="error" | unwrap restart"#,
+        ]);
+        let window = random.pick(&["1m", "5m", "30s", "7m"]);
+        let range = format!("({inner} {value} [{window}])");
+        let query = match random.below(6) {
+            0 => format!("first_over_time{range}"),
+            1 => format!("last_over_time{range}"),
+            2 => format!("sum by (namespace) (sum_over_time{range})"),
+            3 => format!("max_over_time{range} by (pod, detected_level)"),
+            4 => format!("stddev_over_time{range} without (pod)"),
+            _ => format!("quantile_over_time(0.7, {} by (app)", &range[1..]),
+        };
+        check(fixture, &query, &random_steps(random, now), about);
+    }
+    let gone = format!("absent_over_time({}[30s])", random.pick(&SELECTORS));
+    check(fixture, &gone, &random_steps(random, now), about);
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! What a metric query holds, counted.
+
+use super::EvalError;
+use crate::value::{Matrix, SeriesLabels};
+
+/// Bytes of a point of a series.
+pub(super) const POINT: usize = size_of::<(i64, f64)>();
+/// Bytes that a string is taken to need beside its text: the handle, and what the allocator adds.
+const STRING: usize = size_of::<String>() + 8;
+/// Bytes that a series is taken to need beside its labels and points.
+const SERIES: usize = 80;
+
+/// Bytes in use, and how many they may be.
+#[derive(Debug)]
+pub(super) struct Memory {
+    limit: usize,
+    used: usize,
+}
+
+impl Memory {
+    pub(super) fn new(limit: usize) -> Self {
+        Memory { limit, used: 0 }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Counts bytes that are about to be allocated.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.limit {
+            return Err(too_much(self.limit));
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    /// Counts bytes that are no longer held.
+    pub(super) fn give(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
+    }
+
+    /// Pushes, and counts what the vector grows by.
+    #[inline]
+    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, item: T) -> Result<(), EvalError> {
+        if list.len() == list.capacity() {
+            self.grow(list)?;
+        }
+        list.push(item);
+        Ok(())
+    }
+
+    #[cold]
+    fn grow<T>(&mut self, list: &mut Vec<T>) -> Result<(), EvalError> {
+        let more = (list.len() / 2).max(4);
+        // For a moment both the old and the new array are there.
+        let old = list.capacity() * size_of::<T>();
+        self.take((list.len() + more) * size_of::<T>())?;
+        list.reserve_exact(more);
+        self.give(old);
+        Ok(())
+    }
+}
+
+/// A query that needs more than it may use.
+pub(super) fn too_much(limit: usize) -> EvalError {
+    EvalError::Limit(format!(
+        "the query needs more memory than it may use (limit: {limit} bytes); consider fewer series (aggregate with sum \
+         by), a shorter range or a larger step"
+    ))
+}
+
+/// Bytes of a label set.
+pub(super) fn of_labels(labels: &SeriesLabels) -> usize {
+    let text = labels.iter().map(|(n, v)| n.len() + v.len());
+    SERIES + labels.len() * 2 * STRING + text.sum::<usize>()
+}
+
+/// Bytes of a matrix.
+pub(super) fn of_matrix(matrix: &Matrix) -> usize {
+    let series = matrix.series.iter();
+    series
+        .map(|s| of_labels(&s.labels) + s.points.capacity() * POINT)
+        .sum()
+}
