@@ -6,6 +6,8 @@ mod check;
 mod errors_tests;
 mod log;
 #[cfg(test)]
+mod states_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
