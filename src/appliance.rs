@@ -137,6 +137,7 @@ fn tuning(config: &Config) -> Tuning {
     Tuning {
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
+        max_query_bytes_read: config.max_query_bytes_read,
         max_query_series: config.max_query_series,
         retention: retention(config),
         catch_up_rate: config.catch_up_rate.map(|rate| rate as u64),

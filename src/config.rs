@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) max_query_length: Duration,
     /// Memory a query may take.
     pub(crate) query_memory: usize,
+    /// Bytes of lines a query may look at; `None`: no bound.
+    pub(crate) max_query_bytes_read: Option<u64>,
     /// Steps lie on multiples of the step.
     pub(crate) align_queries_with_step: bool,
     /// `stream` objects of categorised answers repeat the labels of their rows.
@@ -290,6 +292,13 @@ const KEYS: &[Key] = &[
         show: |c| show_size(c.query_memory),
     },
     Key {
+        path: "limits_config.max_query_bytes_read",
+        help: "Bytes of lines one query may look at. 0: no bound.",
+        expects: SIZE,
+        set: |c, v| size(v).map(|v| c.max_query_bytes_read = (v > 0).then_some(v as u64)),
+        show: |c| show_size(c.max_query_bytes_read.unwrap_or(0) as usize),
+    },
+    Key {
         path: "limits_config.align_queries_with_step",
         help: "Whether points of a metric query lie on multiples of its step, as Loki's query frontend has them.",
         expects: "true or false",
@@ -366,6 +375,7 @@ impl Config {
             query_timeout: Duration::from_secs(60),
             max_query_length: Duration::from_secs(721 * 3600),
             query_memory: 16 << 20,
+            max_query_bytes_read: Some(32 << 30),
             align_queries_with_step: true,
             fold_categorized_labels: false,
             push: store::ingest::PushLimits::default(),

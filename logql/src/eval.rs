@@ -116,6 +116,7 @@ pub fn metric_range(
         leaf,
         memory: Memory::new(limits.memory),
     };
+    evaluation.memory.take(plan.regex_bytes)?;
     let mut matrix = match plan.root {
         Node::Literal(value) => evaluation.constant(value)?,
         _ => evaluation.node(&plan.root)?,
@@ -149,6 +150,7 @@ pub fn metric_instant(
         leaf,
         memory: Memory::new(limits.memory),
     };
+    evaluation.memory.take(plan.regex_bytes)?;
     let matrix = evaluation.node(&plan.root)?;
     let mut vector: Vec<(SeriesLabels, i64, f64)> = matrix
         .series

@@ -91,7 +91,7 @@ impl Matcher {
                     check_utf8(raw)?;
                 }
                 let translated = budget.translate(&value, Anchors::Text)?;
-                Some(budget.compile(&format!("^{group}{translated})$"))?)
+                Some(budget.compile_for_labels(&format!("^{group}{translated})$"))?)
             }
         };
         Ok(Matcher {

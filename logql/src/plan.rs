@@ -67,6 +67,8 @@ pub struct LogLeaf {
     pub matchers: Vec<Matcher>,
     /// Stages.
     pub pipeline: Pipeline,
+    /// Bytes that its regexes take once they have run.
+    pub regex_bytes: usize,
 }
 
 /// What a range aggregation computes.
@@ -199,6 +201,8 @@ pub struct MetricPlan {
     pub(crate) root: Node,
     /// `sort` or `sort_desc` occurs: an instant vector keeps the order of evaluation.
     pub(crate) sorted: bool,
+    /// Bytes that the regexes of all leaves take once they have run.
+    pub(crate) regex_bytes: usize,
 }
 
 impl MetricPlan {
@@ -278,12 +282,17 @@ pub(crate) fn plan(expr: &Expr, budget: Budget) -> Result<Plan, ParseError> {
     };
     if let Expr::Log(log) = expr {
         let (matchers, pipeline) = lowering.log(log, &Around::LOGS)?;
-        return Ok(Plan::Log(LogLeaf { matchers, pipeline }));
+        return Ok(Plan::Log(LogLeaf {
+            matchers,
+            pipeline,
+            regex_bytes: lowering.budget.used(),
+        }));
     }
     let root = lowering.root(expr)?;
     Ok(Plan::Metric(MetricPlan {
         root,
         sorted: lowering.sorted,
+        regex_bytes: lowering.budget.used(),
     }))
 }
 

@@ -1,12 +1,14 @@
 //! Go's regular expressions on Rust's engine: a translation that accepts what Go accepts, means what Go means, and fails
 //! with Go's words (logql.md section 3.1). Groups become non-capturing, unless somebody reads captures.
 //!
-//! Bounds: groups nest at most 200 deep, counted repetition multiplies to at most 1000 (Go's bound), and all regexes of a
-//! query share a [`Budget`] of memory and time. What is beyond is refused as `expression too large`.
+//! Bounds: groups nest at most 200 deep, counted repetition multiplies to at most 1000 (Go's bound), the trees that a
+//! pattern is read into have a bound of their own, and all regexes of a query share a [`Budget`] of memory and time.
+//! What is beyond is refused as `expression too large`.
 //!
 //! One thing that Go accepts is refused: a repetition directly behind a group of flags only, `x(?i)*`.
 
 mod translate;
+mod tree;
 
 use std::borrow::Cow;
 
@@ -17,34 +19,53 @@ pub(crate) use translate::{Anchors, CharRange, char_ranges, class_at, counts, es
 use translate::{Kept, Translation, fault, run};
 
 /// Bytes of compiled programs that all regexes of a query may take together.
-const MAX_PROGRAMS: usize = 8 << 20;
+const MAX_PROGRAMS: usize = 6 << 20;
 /// Sizes tried for one program: the smallest that suffices is charged to the budget.
 const PROGRAM_SIZES: [usize; 4] = [16 << 10, 128 << 10, 512 << 10, 2 << 20];
 /// What reading and compiling all regexes of a query may cost, in units of about a microsecond.
 const MAX_WORK: u64 = 1_000_000;
-/// Bytes that one engine's lazy automaton may cache, per thread.
-const AUTOMATON_BYTES: usize = 1 << 20;
+/// Bytes of lazy automata that the regexes of a query share. The first gets a quarter of it, each further one a quarter
+/// of what is left: what most queries have is fast, and many regexes together stay small.
+const AUTOMATA: usize = 4 << 20;
+/// An automaton gets at least so much in each direction. It holds only some states; then the engine that is slower and
+/// needs no memory does the rest.
+const AUTOMATON_MIN: usize = 8 << 10;
+/// Regexes that see only labels of streams or series get no more.
+const AUTOMATON_OF_LABELS: usize = 64 << 10;
 
 /// What the regexes of a query may still take.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     programs: usize,
+    automata: usize,
     work: u64,
+    /// Bytes that the regexes so far take once they have run.
+    used: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget::limited(MAX_PROGRAMS)
+        Budget {
+            automata: AUTOMATA,
+            ..Budget::limited(MAX_PROGRAMS)
+        }
     }
 }
 
 impl Budget {
-    /// A budget whose programs may take so many bytes.
+    /// A budget whose programs may take so many bytes, and automata at most as many again.
     pub(crate) fn limited(programs: usize) -> Self {
         Budget {
             programs,
+            automata: programs,
             work: MAX_WORK,
+            used: 0,
         }
+    }
+
+    /// Bytes that the regexes compiled so far take once they have run.
+    pub(crate) fn used(&self) -> usize {
+        self.used
     }
 
     /// A Go pattern in Rust's syntax, for use with `regex::bytes`.
@@ -99,6 +120,7 @@ impl Budget {
 
     fn run(&mut self, pattern: &str, anchors: Anchors, kept: Kept) -> Result<Translation, String> {
         let translation = run(pattern, anchors, kept)?;
+        tree::check(&translation.out)?;
         match self.work.checked_sub(translation.work) {
             Some(left) => self.work = left,
             None => return Err(too_large(pattern)),
@@ -108,17 +130,31 @@ impl Budget {
 
     /// Compiles a translated pattern.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
+        self.build(pattern, usize::MAX)
+    }
+
+    /// Compiles a translated pattern that only sees labels of streams or series, of which there are few.
+    pub(crate) fn compile_for_labels(&mut self, pattern: &str) -> Result<Regex, String> {
+        self.build(pattern, AUTOMATON_OF_LABELS)
+    }
+
+    fn build(&mut self, pattern: &str, automaton_max: usize) -> Result<Regex, String> {
+        tree::check(pattern)?;
+        // One for each direction.
+        let automaton = (self.automata / 8).clamp(AUTOMATON_MIN, automaton_max);
         for size in PROGRAM_SIZES {
             if size > self.programs {
                 break;
             }
             let built = RegexBuilder::new(pattern)
                 .size_limit(size)
-                .dfa_size_limit(AUTOMATON_BYTES)
+                .dfa_size_limit(automaton)
                 .build();
             match built {
                 Ok(regex) => {
                     self.programs -= size;
+                    self.automata = self.automata.saturating_sub(2 * automaton);
+                    self.used += size + 2 * automaton;
                     return Ok(regex);
                 }
                 Err(regex::Error::CompiledTooBig(_)) => {}
@@ -130,8 +166,9 @@ impl Budget {
 
     /// As [`Budget::compile`], for texts that may hold anything.
     pub(crate) fn compile_decoding(&mut self, pattern: &str) -> Result<Decoding, String> {
-        let hir = parse(pattern)?;
-        Ok(Decoding::new(self.compile(pattern)?, &hir))
+        // The tree may be large: it is gone when the next one is made.
+        let decodes = holds_replacement(&parse(pattern)?);
+        Ok(Decoding::new(self.compile(pattern)?, decodes))
     }
 }
 
@@ -143,8 +180,10 @@ fn too_large(pattern: &str) -> String {
         shown.push_str("...");
     }
     let one = PROGRAM_SIZES[PROGRAM_SIZES.len() - 1];
+    let tree = tree::MAX_TREE;
     format!(
-        "error parsing regexp: expression too large: `{shown}` (programs take at most {one} bytes for one, {MAX_PROGRAMS} for a query)"
+        "error parsing regexp: expression too large: `{shown}` (limits: {tree} bytes for the tree of a pattern, {one} for \
+         its program, {MAX_PROGRAMS} for all programs of a query)"
     )
 }
 
@@ -161,6 +200,7 @@ pub(crate) fn check_utf8(pattern: &[u8]) -> Result<&str, String> {
 
 /// The tree of a translated pattern.
 pub(crate) fn parse(translated: &str) -> Result<Hir, String> {
+    tree::check(translated)?;
     regex_syntax::ParserBuilder::new()
         .utf8(false)
         .build()
@@ -179,12 +219,9 @@ pub(crate) struct Decoding {
 }
 
 impl Decoding {
-    /// A compiled regex and its tree.
-    pub(crate) fn new(regex: Regex, hir: &Hir) -> Self {
-        Decoding {
-            regex,
-            decodes: holds_replacement(hir),
-        }
+    /// A compiled regex, and whether [`holds_replacement`] of its tree.
+    pub(crate) fn new(regex: Regex, decodes: bool) -> Self {
+        Decoding { regex, decodes }
     }
 
     /// Whether bytes that are no text matter at all.
@@ -223,7 +260,8 @@ impl std::ops::Deref for Decoding {
     }
 }
 
-fn holds_replacement(hir: &Hir) -> bool {
+/// Whether a class or literal of it holds U+FFFD, so that it may match what is no text.
+pub(crate) fn holds_replacement(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Class(Class::Unicode(class)) => class
             .iter()

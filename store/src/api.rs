@@ -47,6 +47,8 @@ pub struct Tuning {
     pub query_memory: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
+    /// Bytes of lines that one query may look at. Default 32 GiB; `None`: no bound.
+    pub max_query_bytes_read: Option<u64>,
     /// Bytes of raw log a second while catching up on a backlog: writing keeps to half of it. `None`: no bound.
     pub catch_up_rate: Option<u64>,
     /// What is kept, and what is removed. Default: everything is kept.
@@ -74,6 +76,7 @@ impl Default for Tuning {
             flush_interval: Duration::from_secs(30 * 60),
             query_memory: 16 << 20,
             max_query_series: 500,
+            max_query_bytes_read: Some(32 << 30),
             catch_up_rate: None,
             retention: Retention::default(),
         }
@@ -271,6 +274,7 @@ impl Store {
         let limits = query::Limits {
             memory: tuning.query_memory,
             series: tuning.max_query_series,
+            scanned: tuning.max_query_bytes_read,
         };
         query::run(&*self.inner, limits, plan, request, cancel)
     }

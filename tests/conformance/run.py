@@ -5,11 +5,13 @@
 
 Starts `drupelet run` on an empty pods directory with the settings of the Loki that the corpus was recorded from, pushes
 the corpus' data, and runs all cases twice: on what is in memory, and after a restart on what is on disk. A case passes
-if it does so both times. Fails if a case of passing.txt does not pass. Cases that pass and are not in the list are
+if it does so both times. Then each case runs once more alone, and the process may not grow by more than the memory that a
+query may take. Fails if a case of passing.txt does not pass. Cases that pass and are not in the list are
 named; --update adds them. The list only ever grows.
 """
 import argparse
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -23,6 +25,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIST = os.path.join(HERE, "passing.txt")
 START_SECONDS = 30
 STOP_SECONDS = 30
+
+# What a query may take by default (query_memory), KiB.
+QUERY_MEMORY = 16 << 10
 
 # Without a query frontend, as recorded; entries up to a day old and 20 minutes out of order. Nothing is removed because the
 # machine it runs on has a full disk.
@@ -93,6 +98,34 @@ def failures(corpus, addr, report, push):
         return {failure["id"]: failure["why"] for failure in json.load(f)["failures"]}
 
 
+def resident(pid, field):
+    """VmRSS or VmHWM, KiB."""
+    with open("/proc/%d/status" % pid, encoding="ascii", errors="replace") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(field))
+
+
+def hungry(corpus, appliance):
+    """Cases during which the process grew by more than a query may take. Needs the data on the server."""
+    sys.path.insert(0, corpus)
+    spec = importlib.util.spec_from_file_location("corpus", os.path.join(corpus, "run.py"))
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    server = runner.Server("http://" + appliance.addr, 60, None)
+    base = runner.find_base(server)
+    if base is None:
+        raise SystemExit("the corpus' data is not on the server")
+    pid, grown = appliance.process.pid, []
+    idle = resident(pid, "VmRSS")
+    for case in runner.load_cases([os.path.join(corpus, "cases.jsonl.gz")]):
+        with open("/proc/%d/clear_refs" % pid, "w", encoding="ascii") as f:
+            f.write("5")  # the highest so far is forgotten
+        runner.perform(server, case, base)
+        grown.append((resident(pid, "VmHWM") - idle, case["id"]))
+    grown.sort(reverse=True)
+    print("memory: idle %d KiB; most above it: %s" % (idle, ", ".join("%s %d KiB" % (case, kib) for kib, case in grown[:3])))
+    return ["%s grew by %d KiB" % (case, kib) for kib, case in grown if kib > QUERY_MEMORY]
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("binary")
@@ -114,6 +147,8 @@ def main():
             appliance = Appliance(os.path.abspath(a.binary), root)
             print(where, end=": ", flush=True)
             failed.update(failures(corpus, appliance.addr, os.path.join(root, "report.json"), where == "in memory"))
+            if where == "on disk":
+                over = hungry(corpus, appliance)
             appliance.stop()
 
     lost = [case for case in known if case in failed]
@@ -127,8 +162,10 @@ def main():
                 f.write("\n".join(sorted(known + new)) + "\n")
         else:
             print("add them with --update")
+    for case in over:
+        print("OVER THE BUDGET: " + case)
     print("%d of %d cases are listed, %d of those fail" % (len(known), len(ids), len(lost)))
-    return 1 if lost else 0
+    return 1 if lost or over else 0
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ impl LabelReplacer {
         let (pattern, groups) = budget
             .translate_groups(&text(&replace.regex))
             .map_err(fail)?;
-        let regex = budget.compile(&format!("^(?:{pattern})$")).map_err(fail)?;
+        let regex = budget
+            .compile_for_labels(&format!("^(?:{pattern})$"))
+            .map_err(fail)?;
         Ok(LabelReplacer {
             dst: text(&replace.dst),
             src: text(&replace.src),

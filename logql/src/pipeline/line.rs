@@ -9,7 +9,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
 use crate::pattern::PatternFilter;
-use crate::regexes::{Anchors, Budget, Decoding, check_utf8, parse};
+use crate::regexes::{Anchors, Budget, Decoding, check_utf8, holds_replacement, parse};
 use crate::words::{self, Choice, Word};
 
 /// A line filter on the raw line, for use over a whole column of lines before they are split.
@@ -28,8 +28,7 @@ enum Test {
         line: Decoding,
         /// Occurs in every match.
         required: Option<Finder<'static>>,
-        /// Finds matches in a buffer of many lines; absent if one could reach over a line's end.
-        column: Option<Regex>,
+        column: Column,
         /// What `column` finds inside a line is a match of the line: there are no anchors.
         unanchored: bool,
     },
@@ -39,6 +38,17 @@ enum Test {
         addresses: Vec<Addresses>,
         texts: Option<Box<Test>>,
     },
+}
+
+/// What finds matches in a buffer of many lines.
+#[derive(Debug)]
+enum Column {
+    /// Nothing: a match could reach over a line's end.
+    None,
+    /// The same regex that looks at a line.
+    Line,
+    /// One whose anchors are those of lines.
+    Regex(Regex),
 }
 
 impl Test {
@@ -139,10 +149,15 @@ impl LineFilter {
             Test::Literal(finder) => finder.find(rest),
             // The engine looks for the literals of a regex by itself.
             Test::Regex {
-                column: Some(regex),
+                column: Column::Regex(regex),
                 line,
                 ..
             } => return find_in_column(column, from, regex, line),
+            Test::Regex {
+                column: Column::Line,
+                line,
+                ..
+            } => return find_in_column(column, from, line, line),
             Test::Regex {
                 required: Some(finder),
                 ..
@@ -161,7 +176,7 @@ impl LineFilter {
             Test::Literal(_) => true,
             Test::Regex {
                 column, unanchored, ..
-            } => column.is_some() && *unanchored,
+            } => !matches!(column, Column::None) && *unanchored,
             _ => false,
         }
     }
@@ -173,18 +188,19 @@ impl LineFilter {
     }
 }
 
+/// One of what a filter looks for.
+enum Branch {
+    Literal(Vec<u8>),
+    /// A translated regex.
+    Regex(String),
+}
+
 /// Any of some literals. An empty one in a chain is ignored: so does Loki.
 fn literals(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
     let mut texts: Vec<&[u8]> = texts.iter().copied().filter(|t| !t.is_empty()).collect();
     texts.dedup();
-    match texts.as_slice() {
-        [] => Ok(Test::Always),
-        [text] => Ok(Test::Literal(Finder::new(text).into_owned())),
-        many => {
-            let branches = many.iter().map(|text| Hir::literal(*text)).collect();
-            regex_test(&Hir::alternation(branches), budget)
-        }
-    }
+    let branches: Vec<Branch> = texts.iter().map(|t| Branch::Literal(t.to_vec())).collect();
+    any_of(branches, budget)
 }
 
 /// Any of some regexes. Loki makes literal tests of many, and what is always true among those is left out unless all
@@ -194,71 +210,106 @@ fn regexes(texts: &[&[u8]], budget: &mut Budget) -> Result<Test, String> {
     let mut whole = None;
     for text in texts {
         let text = check_utf8(text)?;
-        let hir = parse(&budget.translate(text, Anchors::Text)?)?;
+        let translated = budget.translate(text, Anchors::Text)?;
         match words::of_label(text) {
             None => {
-                branches.push(hir);
+                branches.push(Branch::Regex(translated));
                 whole = Some(text);
             }
             Some(Choice::Always) => {}
-            Some(Choice::Any(words)) => {
-                for word in words {
-                    branches.push(word_branch(word)?);
-                }
-            }
+            Some(Choice::Any(words)) => branches.extend(words.into_iter().map(word_branch)),
         }
     }
     match (branches.as_slice(), whole) {
-        ([], _) => Ok(Test::Always),
-        ([hir], None) if literal_of(hir).is_some() => {
-            let text = literal_of(hir).unwrap_or_default();
-            Ok(Test::Literal(Finder::new(text).into_owned()))
-        }
-        ([hir], Some(text)) => {
-            let translated = budget.translate(text, Anchors::Text)?;
-            let line = budget.compile(&translated)?;
-            let column = if reaches_over_lines(hir) {
-                None
-            } else {
-                let lines = budget.translate(text, Anchors::Lines)?;
-                Some(budget.compile(&lines)?)
-            };
-            Ok(Test::Regex {
-                line: Decoding::new(line, hir),
-                required: required(hir),
-                column,
-                unanchored: !hir.properties().look_set().contains_anchor(),
-            })
-        }
-        _ => regex_test(&Hir::alternation(branches), budget),
+        ([Branch::Regex(translated)], Some(text)) => whole_regex(translated, text, budget),
+        _ => any_of(branches, budget),
     }
 }
 
 /// A test that Loki makes of a part of a regex. It compares folded words by their lower case, so that no letter beyond
 /// ASCII (the Kelvin sign, the long s) equals one of theirs; that is also faster.
-fn word_branch(word: Word) -> Result<Hir, String> {
+fn word_branch(word: Word) -> Branch {
     match word {
-        Word::Some => parse("(?s-u:.)"),
+        Word::Some => Branch::Regex("(?s-u:.)".to_owned()),
         Word::Literal {
             text, fold: false, ..
-        } => Ok(Hir::literal(text.into_bytes())),
+        } => Branch::Literal(text.into_bytes()),
         Word::Literal { text, .. } => {
             let flags = if text.is_ascii() { "i-u" } else { "i" };
-            parse(&format!("(?{flags}:{})", regex_syntax::escape(&text)))
+            Branch::Regex(format!("(?{flags}:{})", regex_syntax::escape(&text)))
         }
     }
 }
 
-/// A test by a regex that exists only as a tree.
-fn regex_test(hir: &Hir, budget: &mut Budget) -> Result<Test, String> {
-    let line = budget.compile(&hir.to_string())?;
-    let plain = hir.properties().look_set().is_empty() && !reaches_over_lines(hir);
+/// A test by one regex, which can search many lines at once unless it reaches over their ends.
+fn whole_regex(translated: &str, text: &str, budget: &mut Budget) -> Result<Test, String> {
+    let facts = Facts::of(&parse(translated)?);
+    let line = budget.compile(translated)?;
+    let column = if facts.reaches_over_lines {
+        Column::None
+    } else {
+        let lines = budget.translate(text, Anchors::Lines)?;
+        match lines == translated {
+            true => Column::Line,
+            false => Column::Regex(budget.compile(&lines)?),
+        }
+    };
     Ok(Test::Regex {
-        column: plain.then(|| line.clone()),
-        required: required(hir),
-        line: Decoding::new(line, hir),
+        line: Decoding::new(line, facts.decodes),
+        required: facts.required,
+        column,
+        unanchored: !facts.anchored,
+    })
+}
+
+/// A test by whatever of the branches is there.
+fn any_of(branches: Vec<Branch>, budget: &mut Budget) -> Result<Test, String> {
+    match branches.as_slice() {
+        [] => return Ok(Test::Always),
+        [Branch::Literal(text)] => return Ok(Test::Literal(Finder::new(text).into_owned())),
+        _ => {}
+    }
+    let mut pattern = String::new();
+    for branch in branches {
+        let separator = if pattern.is_empty() { "" } else { "|" };
+        pattern.push_str(separator);
+        match branch {
+            Branch::Literal(text) => pattern.push_str(&Hir::literal(text).to_string()),
+            Branch::Regex(regex) => pattern.extend(["(?:", &regex, ")"]),
+        }
+    }
+    let facts = Facts::of(&parse(&pattern)?);
+    let line = budget.compile(&pattern)?;
+    let plain = !facts.looks && !facts.reaches_over_lines;
+    Ok(Test::Regex {
+        column: if plain { Column::Line } else { Column::None },
+        required: facts.required,
+        line: Decoding::new(line, facts.decodes),
         unanchored: true,
     })
+}
+
+/// What a filter has to know of a regex's tree. The tree itself may be large, and is gone when the regex is compiled.
+struct Facts {
+    required: Option<Finder<'static>>,
+    reaches_over_lines: bool,
+    /// Whether bytes that are no text matter.
+    decodes: bool,
+    anchored: bool,
+    looks: bool,
+}
+
+impl Facts {
+    fn of(hir: &Hir) -> Facts {
+        let looks = hir.properties().look_set();
+        Facts {
+            required: required(hir),
+            reaches_over_lines: reaches_over_lines(hir),
+            decodes: holds_replacement(hir),
+            anchored: looks.contains_anchor(),
+            looks: !looks.is_empty(),
+        }
+    }
 }
 
 /// The first match in a buffer of lines from an offset on. A line that is no text may match where the buffer does not.
@@ -282,13 +333,6 @@ fn find_in_column(column: &[u8], from: usize, regex: &Regex, line: &Decoding) ->
         }
     }
     found
-}
-
-fn literal_of(hir: &Hir) -> Option<&[u8]> {
-    match hir.kind() {
-        HirKind::Literal(literal) => Some(&literal.0),
-        _ => None,
-    }
 }
 
 /// The longest literal that every match holds.

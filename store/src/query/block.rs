@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use wire::LabelSet;
+
 use super::chunk::Scratch;
 use crate::block::{BlockError, Column, Decoder, Header, Metadata};
 use crate::segment::{Reader, SegmentError};
@@ -102,7 +104,8 @@ impl Buffers {
 
     /// Bytes held, about.
     pub(super) fn memory(&self) -> usize {
-        self.stored.capacity() + self.lengths.capacity() * 4 + self.scratch.memory()
+        let metadata: usize = self.metadata.sets.iter().map(set_memory).sum();
+        self.stored.capacity() + self.lengths.capacity() * 4 + self.scratch.memory() + metadata
     }
 
     /// Reads the header and checks that the selected rows lie in the block.
@@ -195,6 +198,15 @@ impl Buffers {
         )?;
         decoder.lines(header, stored, out).map_err(|e| at(block, e))
     }
+}
+
+/// Bytes of a metadata set, with its pairs in a [`Dictionary`](super::chunk::Dictionary).
+fn set_memory(set: &LabelSet) -> usize {
+    const PAIR: usize = size_of::<(&str, &str)>();
+    size_of::<LabelSet>()
+        + size_of::<u32>()
+        + set.as_bytes().len()
+        + set.as_ref().iter().count() * PAIR
 }
 
 /// Offsets of lines that are followed by one line feed each.

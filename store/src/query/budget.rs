@@ -2,8 +2,14 @@
 
 use logql::eval::EvalError;
 
+use super::Limits;
 use crate::api::{Cancel, QueryStats};
 use crate::clock::{Clock as _, SystemClock};
+
+/// Bytes of work between two looks at deadline and client: some hundred lines, a millisecond on a small node.
+const LOOK: usize = 64 << 10;
+/// What an entry costs beside its bytes, in bytes.
+const ENTRY: usize = 64;
 
 /// Limits and counters of one query.
 #[derive(Debug)]
@@ -12,23 +18,29 @@ pub(super) struct Budget<'q> {
     pub(super) memory: usize,
     /// Bytes of these that other parts of the query hold.
     pub(super) held: usize,
+    /// Bytes of lines it may look at; `None`: no bound.
+    max_scanned: Option<u64>,
     /// Deadline and client.
     pub(super) cancel: &'q Cancel,
     /// Counters for the answer.
     pub(super) stats: QueryStats,
     /// What templates take for now: the time when the query began.
     pub(super) now: i64,
+    /// Work since deadline and client were looked at.
+    unseen: usize,
 }
 
 impl<'q> Budget<'q> {
     /// Nothing used yet.
-    pub(super) fn new(memory: usize, cancel: &'q Cancel) -> Budget<'q> {
+    pub(super) fn new(limits: Limits, cancel: &'q Cancel) -> Budget<'q> {
         Budget {
-            memory,
+            memory: limits.memory,
             held: 0,
+            max_scanned: limits.scanned,
             cancel,
             stats: QueryStats::default(),
             now: SystemClock::new().wall(),
+            unseen: 0,
         }
     }
 
@@ -47,5 +59,74 @@ impl<'q> Budget<'q> {
              lower limit",
             self.memory
         )))
+    }
+
+    /// Counts an entry that ran through the pipeline, with the bytes of its line and of what became of it. Within a
+    /// block, whose lines a slow pipeline may spend seconds on, this is where deadline and client are looked at.
+    ///
+    /// # Errors
+    /// When the query is to end.
+    #[inline]
+    pub(super) fn ran(&mut self, bytes: usize) -> Result<(), EvalError> {
+        self.unseen += bytes + ENTRY;
+        if self.unseen < LOOK {
+            return Ok(());
+        }
+        self.unseen = 0;
+        self.cancel.check()
+    }
+
+    /// Counts bytes of lines that were looked at.
+    ///
+    /// # Errors
+    /// Loki's text, which Grafana knows by its beginning, when they are more than the query may read.
+    pub(super) fn scanned(&mut self, bytes: usize) -> Result<(), EvalError> {
+        self.stats.bytes_processed += bytes as u64;
+        match self.max_scanned {
+            Some(max) if self.stats.bytes_processed > max => Err(EvalError::Limit(format!(
+                "the query would read too many bytes (query: {}, limit: {}); consider adding more specific stream \
+                 selectors or reduce the time range of the query",
+                binary_bytes(self.stats.bytes_processed),
+                binary_bytes(max)
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As Loki writes sizes in messages: `73 KiB`, `1.0 KiB`, `12 B`.
+fn binary_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 10 {
+        return format!("{bytes} B");
+    }
+    let unit = bytes.ilog2() as usize / 10;
+    // Rounded half up at the digit shown.
+    let tenths = (u128::from(bytes) * 10 + (1 << (10 * unit)) / 2) >> (10 * unit);
+    if tenths < 100 {
+        return format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]);
+    }
+    format!("{} {}", (tenths + 5) / 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::binary_bytes;
+
+    #[test]
+    fn sizes_are_written_as_in_messages_of_loki() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (9, "9 B"),
+            (12, "12 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (74_752, "73 KiB"),
+            (10_000, "9.8 KiB"),
+            (32 << 30, "32 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(binary_bytes(bytes), text);
+        }
     }
 }

@@ -37,7 +37,8 @@ impl LabelSets {
         }
         let own = |(n, v, c): (&str, &str, Category)| (n.to_owned(), v.to_owned(), c);
         let pairs: Owned = labels.iter().map(own).collect();
-        let text = text(&pairs);
+        let mut text = text(&pairs);
+        text.shrink_to_fit();
         self.adopt(Set { pairs, text })
     }
 

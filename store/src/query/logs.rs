@@ -139,6 +139,7 @@ pub(super) fn logs(
             break;
         }
         budget.cancel.check()?;
+        budget.held = leaf.regex_bytes + queue.bytes + streams.memory();
         match item.work {
             Work::Segment(segment) => {
                 expand(view, &segment, &mut streams, range, &mut queue, budget)?;
@@ -151,7 +152,8 @@ pub(super) fn logs(
                 }
             }
         }
-        budget.check(scan.top.memory() + queue.bytes + scan.buffers.memory() + streams.memory())?;
+        budget.held = leaf.regex_bytes + queue.bytes + streams.memory();
+        budget.check(scan.top.memory() + scan.buffers.memory())?;
     }
     budget.stats.compressed_bytes += scan.buffers.compressed;
     Ok(scan.top.finish())
@@ -202,13 +204,11 @@ impl LogScan<'_> {
         budget.stats.chunks_read += block.rows.len() as u64;
         match self.load(block) {
             Ok(true) => {}
-            Ok(false) => {
-                count(budget, block, &self.buffers);
-                return Ok(());
-            }
+            Ok(false) => return count(budget, block, &self.buffers),
             Err(e) => return view.damage().block(block.sequence, block.offset(), e),
         }
-        count(budget, block, &self.buffers);
+        count(budget, block, &self.buffers)?;
+        budget.held += self.buffers.memory();
         let metadata = std::mem::take(&mut self.buffers.metadata);
         let dictionary = Dictionary::new(metadata.sets.iter().map(|s| s.as_ref()));
         for (i, row) in block.rows.iter().enumerate() {
@@ -278,7 +278,7 @@ impl LogScan<'_> {
         let (start, end) = self.top.cut(self.range.0, self.range.1);
         let range = within(&scratch.times, 0, scratch.times.len(), start, end);
         budget.stats.lines_processed += range.len() as u64;
-        budget.stats.bytes_processed += scratch.lines.len() as u64;
+        budget.scanned(scratch.lines.len())?;
         let pairs: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
         self.run(
             &pairs,
@@ -295,7 +295,7 @@ impl LogScan<'_> {
         dictionary: &Dictionary<'_>,
         range: Range<usize>,
         (sequence, chunk): (u64, u32),
-        budget: &Budget<'_>,
+        budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
         let (top, pipeline) = (&mut self.top, &mut self.pipeline);
         let ids = std::mem::take(&mut self.buffers.scratch.metadata);
@@ -310,7 +310,10 @@ impl LogScan<'_> {
                 if !top.wants(view.ts) {
                     return Ok(ControlFlow::Break(()));
                 }
-                if let Some(outcome) = pipeline.process(view) {
+                let outcome = pipeline.process(view);
+                let made = outcome.as_ref().map_or(0, |o| o.line.len());
+                budget.ran(view.line.len() + made)?;
+                if let Some(outcome) = outcome {
                     let arrival = Arrival {
                         sequence,
                         chunk,
@@ -326,10 +329,10 @@ impl LogScan<'_> {
     }
 }
 
-fn count(budget: &mut Budget<'_>, block: &Block, buffers: &Buffers) {
+fn count(budget: &mut Budget<'_>, block: &Block, buffers: &Buffers) -> Result<(), EvalError> {
     let entries: u64 = block.rows.iter().map(|r| u64::from(r.entries)).sum();
     budget.stats.lines_processed += entries;
-    budget.stats.bytes_processed += buffers.scratch.lines.len() as u64;
+    budget.scanned(buffers.scratch.lines.len())
 }
 
 /// Entries of a row with `start <= ts < end`.

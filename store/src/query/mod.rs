@@ -100,6 +100,8 @@ pub(crate) struct Limits {
     pub(crate) memory: usize,
     /// Series of a metric query.
     pub(crate) series: usize,
+    /// Bytes of lines it may look at; `None`: no bound.
+    pub(crate) scanned: Option<u64>,
 }
 
 impl Limits {
@@ -123,7 +125,7 @@ pub(crate) fn run(
     let scan = Scan {
         view,
         limits,
-        budget: RefCell::new(Budget::new(limits.memory, cancel)),
+        budget: RefCell::new(Budget::new(limits, cancel)),
     };
     let value = match (plan, request) {
         (

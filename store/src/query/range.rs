@@ -345,7 +345,7 @@ impl RangeScan<'_> {
             Read::Lines => self.load_lines(block),
         };
         if self.read == Read::Lines {
-            budget.stats.bytes_processed += self.buffers.scratch.lines.len() as u64;
+            budget.scanned(self.buffers.scratch.lines.len())?;
         }
         match loaded {
             Ok(true) => {}
@@ -366,7 +366,7 @@ impl RangeScan<'_> {
                 }
                 Read::Lines => {
                     let metadata = (metadata.sets.as_slice(), &dictionary);
-                    self.add_lines(range, metadata, &mut memo, row.stream, streams)?;
+                    self.add_lines(range, metadata, &mut memo, row.stream, streams, budget)?;
                 }
             }
         }
@@ -445,6 +445,7 @@ impl RangeScan<'_> {
         memo: &mut Memo,
         stream: u32,
         streams: &Streams<'_>,
+        budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
         memo.start(stream);
         let labels: Vec<(&str, &str)> = streams.labels(stream).as_ref().iter().collect();
@@ -458,6 +459,7 @@ impl RangeScan<'_> {
             Direction::Forward,
             self.filter,
             |entry, view| {
+                budget.ran(view.line.len())?;
                 if self.fixed {
                     if self.filters.iter().all(|f| f.matches(view.line))
                         && let Some(known) = self.known(ids[entry], sets, memo, stream, streams)?
@@ -559,7 +561,7 @@ impl RangeScan<'_> {
             budget.cancel.check()?;
             budget.stats.lines_processed += run.times.len() as u64;
             let stream = head.map[run.stream as usize];
-            self.raw(run, stream, sets, &dictionary, &mut memo, streams)?;
+            self.raw(run, stream, (sets, &dictionary), &mut memo, streams, budget)?;
         }
         self.check(streams, budget)
     }
@@ -568,10 +570,10 @@ impl RangeScan<'_> {
         &mut self,
         run: RawRun,
         stream: u32,
-        sets: &[LabelSet],
-        dictionary: &Dictionary<'_>,
+        (sets, dictionary): (&[LabelSet], &Dictionary<'_>),
         memo: &mut Memo,
         streams: &Streams<'_>,
+        budget: &mut Budget<'_>,
     ) -> Result<(), EvalError> {
         let scratch = &mut self.buffers.scratch;
         to_offsets(&run.lengths, &mut scratch.offsets);
@@ -581,7 +583,10 @@ impl RangeScan<'_> {
         let range = self.within(0, self.buffers.scratch.times.len());
         match self.read {
             Read::Times => self.add_times(range, sets, memo, stream, streams),
-            Read::Lines => self.add_lines(range, (sets, dictionary), memo, stream, streams),
+            Read::Lines => {
+                budget.scanned(self.buffers.scratch.lines.len())?;
+                self.add_lines(range, (sets, dictionary), memo, stream, streams, budget)
+            }
         }
     }
 }

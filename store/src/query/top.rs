@@ -93,7 +93,7 @@ impl Top {
             line: outcome.line.to_vec(),
         });
         let crowded = self.labels.len() > 2 * self.kept.len() + 1024;
-        if self.kept.len() >= self.trim_at || crowded || self.memory() > budget.memory {
+        if self.kept.len() >= self.trim_at || crowded || self.memory() > budget.left() {
             self.trim();
             budget.check(self.memory())?;
         }

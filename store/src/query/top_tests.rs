@@ -4,16 +4,16 @@ use logql::pipeline::{EntryView, Pipeline};
 use logql::plan::Plan;
 
 use super::*;
-use crate::api::{Cancel, QueryStats};
+use crate::api::Cancel;
+use crate::query::Limits;
 
 fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
-    Budget {
+    let limits = Limits {
         memory,
-        held: 0,
-        cancel,
-        stats: QueryStats::default(),
-        now: 0,
-    }
+        series: 500,
+        scanned: None,
+    };
+    Budget::new(limits, cancel)
 }
 
 fn pipeline() -> Pipeline {

@@ -507,6 +507,7 @@ fn hour() -> Cancel {
 const LIMITS: Limits = Limits {
     memory: 32 << 20,
     series: 10_000,
+    scanned: None,
 };
 
 fn ask(view: &dyn View, query: &str, request: &Request) -> (Value, QueryStats) {
