@@ -1,6 +1,6 @@
 //! What a query may use, and what it used.
 
-use logql::eval::EvalError;
+use logql::eval::{EvalError, over_budget};
 
 use crate::api::{Cancel, QueryStats};
 use crate::clock::{Clock as _, SystemClock};
@@ -42,10 +42,6 @@ impl<'q> Budget<'q> {
         if used <= self.left() {
             return Ok(());
         }
-        Err(EvalError::Limit(format!(
-            "query needs more than {} bytes of memory (query_memory): select fewer streams, a shorter range or a \
-             lower limit",
-            self.memory
-        )))
+        Err(over_budget(self.memory))
     }
 }
