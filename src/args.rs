@@ -136,9 +136,24 @@ const STORE_DIR: &Flag = &flag(
 const LOG_DIR: &Flag = &flag(
     "pods-dir",
     "DIR",
-    "read a log folder as it is (not in this version yet)",
+    "read this folder of pod logs as it is: no store, no server, nothing written",
 );
-const SINCE: &Flag = &flag("since", "DURATION", "how far back to look [1h]");
+const PODS_CONFIG: &Flag = &flag(
+    "config",
+    "FILE",
+    "(pods) configuration file (YAML; none is needed)",
+);
+const PODS_LABEL: &Flag = &flag(
+    "label",
+    "K=V",
+    "(pods) label for every stream; may be repeated",
+);
+const PODS_NODE: &Flag = &flag(
+    "node-name",
+    "NAME",
+    "(pods) value of the `node` label [$NODE_NAME, else this host's name]",
+);
+const SINCE: &Flag = &flag("since", "DURATION", "how far back to look [1h; pods: all]");
 const FROM: &Flag = &flag(
     "from",
     "TIME",
@@ -227,10 +242,28 @@ pub(crate) const COMMANDS: &[Command] = &[
         operands: "['LOGQL']",
         operands_max: 1,
         summary: "run a LogQL query",
-        about: "Runs a LogQL query on a server or a data directory. Without LOGQL: everything. A data directory that a \
-                running drupelet holds is asked through that process.",
+        about: "Runs a LogQL query on a server, a data directory or a folder of pod logs. Without LOGQL: everything. A data \
+                directory that a running drupelet holds is asked through that process.\n\n\
+                --pods-dir reads log files where they are: /var/log/pods of this node, of a card, of a support bundle, with \
+                what was rotated and compressed. The answers are those of `drupelet run` on the same files; the flags \
+                marked (pods) and the configuration say which labels lines get. Without --since, --from or --to it looks at \
+                all there is, and a metric query is evaluated at the time of the newest line. What cannot be read is named \
+                on stderr; the exit code is 1 if nothing could be read.",
         flags: &[
-            URL, STORE_DIR, LOG_DIR, SINCE, FROM, TO, LIMIT, STEP, OUTPUT, FORWARD, FOLLOW,
+            URL,
+            STORE_DIR,
+            LOG_DIR,
+            SINCE,
+            FROM,
+            TO,
+            LIMIT,
+            STEP,
+            OUTPUT,
+            FORWARD,
+            FOLLOW,
+            PODS_CONFIG,
+            PODS_LABEL,
+            PODS_NODE,
         ],
         ready: true,
     },

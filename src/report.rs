@@ -105,6 +105,15 @@ impl Failure {
     }
 }
 
+/// Tells the user something that is no failure, on stderr.
+pub(crate) fn note(text: &str) {
+    let text = format!("note: {text}\n");
+    // Nobody is left to tell when stderr is closed.
+    let _ = io::stderr()
+        .lock()
+        .write_all(sanitise(&text, Newlines::Keep).as_bytes());
+}
+
 /// Turns the result of writing to stdout into the command's: a reader that went away (`| head`) is success.
 ///
 /// # Errors

@@ -34,6 +34,8 @@ pub(crate) struct Found {
     pub(crate) size: u64,
     /// Time since the last change, as far as the clock can be trusted.
     pub(crate) age: Option<std::time::Duration>,
+    /// Time of the last change, nanoseconds since 1970; `i64::MAX` if the file system does not say.
+    pub(crate) modified: i64,
     pub(crate) gz: bool,
 }
 
@@ -160,6 +162,7 @@ fn push_found(path: PathBuf, restart: u32, rank: Rank, gz: bool, found: &mut Vec
             identity: identity(&meta),
             size: meta.len(),
             age: meta.modified().ok().and_then(|t| t.elapsed().ok()),
+            modified: meta.modified().map_or(i64::MAX, ns_of),
             gz,
         });
     }
@@ -296,7 +299,11 @@ pub(crate) fn end_of_records(file: &File, size: u64) -> io::Result<u64> {
 
 /// Nanoseconds since 1970 by the system's clock, right or wrong.
 pub(crate) fn now_ns() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    ns_of(SystemTime::now())
+}
+
+fn ns_of(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
         Ok(d) => d.as_nanos().min(i64::MAX as u128) as i64,
         Err(e) => -(e.duration().as_nanos().min(i64::MAX as u128) as i64),
     }

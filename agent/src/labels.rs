@@ -25,7 +25,7 @@ const OWN: [&str; 7] = [
     "service_name",
 ];
 /// Levels that a line can show.
-const LEVELS: [&str; 8] = [
+pub(crate) const LEVELS: [&str; 8] = [
     "unknown", "trace", "debug", "info", "warn", "error", "critical", "fatal",
 ];
 

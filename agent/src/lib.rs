@@ -12,6 +12,7 @@ pub mod config;
 mod discover;
 mod ending;
 mod files;
+pub mod folder;
 mod frame;
 mod instance;
 mod labels;

@@ -10,6 +10,7 @@ mod counts;
 mod folds;
 mod keys;
 mod label_replace;
+mod label_sets;
 mod memory;
 #[cfg(test)]
 mod model_tests;
@@ -17,12 +18,14 @@ mod partial;
 mod samples;
 #[cfg(test)]
 mod tests;
+mod top;
 #[cfg(test)]
 mod vector_model_tests;
 mod windows;
 
 pub use accumulate::{Accumulator, SeriesId};
 pub(crate) use label_replace::LabelReplacer;
+pub use top::{Arrival, Top, over_budget};
 
 use crate::ast::Grouping;
 use crate::plan::{

@@ -23,7 +23,34 @@ pub struct Steps {
     pub step: i64,
 }
 
+/// Most points of a series that one answer may have, before [`Steps::aligned`]: Loki's limit.
+const MAX_POINTS: i64 = 11_000;
+
 impl Steps {
+    /// The instants of a range query: if `align` says so, on multiples of the step, the first at or before `start`, the
+    /// last at or after `end`, as Loki's query frontend has them.
+    #[must_use]
+    pub fn of_range(start: i64, end: i64, step: i64, align: bool) -> Steps {
+        let step = step.max(1);
+        if !align {
+            return Steps { start, end, step };
+        }
+        Steps {
+            start: start.saturating_sub(start.rem_euclid(step)),
+            end: match end.rem_euclid(step) {
+                0 => end,
+                over => end.saturating_add(step - over),
+            },
+            step,
+        }
+    }
+
+    /// Whether a range has more instants than an answer may have.
+    #[must_use]
+    pub fn too_many(start: i64, end: i64, step: i64) -> bool {
+        (i128::from(end) - i128::from(start)) / i128::from(step.max(1)) > i128::from(MAX_POINTS)
+    }
+
     /// How many instants there are; 0 if the end lies before the start.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -6,6 +6,7 @@ mod demo;
 pub(crate) mod doctor;
 mod follow;
 mod labels;
+mod pods;
 mod query;
 mod run;
 mod segments;

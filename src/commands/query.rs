@@ -1,10 +1,11 @@
-//! `drupelet query`: LogQL by URL or on a data directory.
+//! `drupelet query`: LogQL by URL, on a data directory or over a folder of pod logs.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
 use wire::query::{Answer, Pairs, Sample, Stream};
 
-use super::follow;
+use super::{follow, pods};
 use crate::args::Raw;
 use crate::ask::{Range, Target};
 use crate::http_client::encode;
@@ -14,6 +15,8 @@ use crate::time::{parse_duration, rfc3339};
 /// Matches everything: every stream has a namespace, or at least no empty set of labels.
 const EVERYTHING: &str = r#"{namespace=~".+"}"#;
 const DEFAULT_LIMIT: &str = "30";
+/// Flags that mean something for a folder of pod logs only.
+const PODS_FLAGS: [&str; 3] = ["config", "label", "node-name"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Output {
@@ -25,12 +28,11 @@ enum Output {
 /// # Errors
 /// Wrong flags, no answer, or the server's error.
 pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
-    if raw.has("pods-dir") {
-        return Err(
-            Failure::usage("`drupelet query --pods-dir` is not in this version yet").with_hint(
-                "`drupelet run --pods-dir DIR --data-dir DIR` stores a log folder, then ask that",
-            ),
-        );
+    let pods = raw.has("pods-dir");
+    for flag in PODS_FLAGS.iter().filter(|flag| !pods && raw.has(flag)) {
+        return Err(Failure::usage(format!(
+            "`--{flag}` goes with `--pods-dir`: a store has its own labels and limits"
+        )));
     }
     let stdout = io::stdout();
     let mut printer = Printer {
@@ -38,6 +40,9 @@ pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
         out: io::BufWriter::new(stdout.lock()),
         output: output(raw)?,
     };
+    if pods {
+        return pods::run(raw, limit(raw)?, &mut printer);
+    }
     if raw.has("follow") {
         return follow::run(raw, limit(raw)?, &mut printer);
     }
@@ -102,15 +107,20 @@ fn path(raw: &Raw) -> Result<String, Failure> {
         range.parameters()
     );
     if let Some(step) = step {
-        let parsed = parse_duration(step).filter(|d| !d.is_zero());
-        let parsed = parsed.ok_or_else(|| {
-            Failure::usage(format!(
-                "`--step` is `{step}`, expected a duration such as 1m"
-            ))
-        })?;
+        let parsed = step_of(step)?;
         path.push_str(&format!("&step={}", parsed.as_secs_f64()));
     }
     Ok(path)
+}
+
+/// The value of `--step`.
+pub(super) fn step_of(text: &str) -> Result<Duration, Failure> {
+    let step = parse_duration(text).filter(|d| !d.is_zero());
+    step.ok_or_else(|| {
+        Failure::usage(format!(
+            "`--step` is `{text}`, expected a duration such as 1m"
+        ))
+    })
 }
 
 /// An entry of an answer.
@@ -194,7 +204,8 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
-    fn sample(&mut self, labels: &Pairs, Sample(ts, value): Sample) -> io::Result<()> {
+    /// Prints one sample.
+    pub(super) fn sample(&mut self, labels: &Pairs, Sample(ts, value): Sample) -> io::Result<()> {
         match self.output {
             Output::Default => {
                 let text = format!("{} {} {value}", rfc3339(ts, 3), show(labels));

@@ -75,6 +75,21 @@ pub(crate) struct Chain {
     dropped: u64,
 }
 
+impl Chain {
+    /// A line that began elsewhere, at a time at which nobody wants it: what is still to come of it is not a line of its
+    /// own.
+    pub(crate) fn begun() -> Box<Chain> {
+        Box::new(Chain {
+            bytes: Vec::new(),
+            ts: i64::MIN,
+            file: 0,
+            start: 0,
+            touched: Instant::now(),
+            dropped: 0,
+        })
+    }
+}
+
 /// Open chains of a container instance: stdout, stderr.
 pub(crate) type Chains = [Option<Box<Chain>>; 2];
 

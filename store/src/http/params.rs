@@ -2,7 +2,7 @@
 //!
 //! The order of the checks is that of Loki, since a request with two faults gets the text of the first.
 
-use logql::plan::{Direction, Plan};
+use logql::plan::{Direction, Plan, Steps};
 use wire::time::rfc3339;
 
 use super::form::Form;
@@ -12,8 +12,6 @@ use crate::api::Request;
 pub(super) const SECOND: i64 = 1_000_000_000;
 /// Longest query text, characters.
 pub(super) const MAX_QUERY: usize = 131_072;
-/// Most points of a series in one answer, before alignment.
-const MAX_POINTS: i64 = 11_000;
 const DEFAULT_LIMIT: i64 = 100;
 const DEFAULT_SINCE: i64 = 3600 * SECOND;
 const LOOKBACK: &str = "this data is no longer available, it is past now - max_query_lookback (0s)";
@@ -64,7 +62,7 @@ pub(super) fn range(form: &Form, now: i64) -> Result<Range, String> {
     if step <= 0 {
         return Err("zero or negative query resolution step widths are not accepted. Try a positive integer".into());
     }
-    if (i128::from(end) - i128::from(start)) / i128::from(step) > i128::from(MAX_POINTS) {
+    if Steps::too_many(start, end, step) {
         return Err("exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter".into());
     }
     let interval = match form.get("interval") {
@@ -89,15 +87,9 @@ pub(super) fn range(form: &Form, now: i64) -> Result<Range, String> {
 /// # Errors
 /// The text of a 400.
 pub(super) fn resolve(range: &Range, plan: &Plan, rules: &Rules) -> Result<Request, String> {
-    let (mut start, mut end) = (range.start, range.end);
     let metric = matches!(plan, Plan::Metric(_));
-    if metric && rules.align {
-        start = start.saturating_sub(start.rem_euclid(range.step));
-        end = match end.rem_euclid(range.step) {
-            0 => end,
-            over => end.saturating_add(range.step - over),
-        };
-    }
+    let align = metric && rules.align;
+    let Steps { start, end, .. } = Steps::of_range(range.start, range.end, range.step, align);
     let length = end.saturating_sub(start);
     if length > rules.max_length {
         return Err(format!(

@@ -1,6 +1,6 @@
 //! What a query may use, and what it used.
 
-use logql::eval::EvalError;
+use logql::eval::{EvalError, over_budget};
 
 use super::Limits;
 use crate::api::{Cancel, QueryStats};
@@ -54,11 +54,7 @@ impl<'q> Budget<'q> {
         if used <= self.left() {
             return Ok(());
         }
-        Err(EvalError::Limit(format!(
-            "query needs more than {} bytes of memory (query_memory): select fewer streams, a shorter range or a \
-             lower limit",
-            self.memory
-        )))
+        Err(over_budget(self.memory))
     }
 
     /// Counts an entry that ran through the pipeline, with the bytes of its line and of what became of it. Within a

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range};
 
-use logql::eval::EvalError;
+use logql::eval::{Arrival, EvalError, Top};
 use logql::pipeline::{LineFilter, PipelineRun};
 use logql::plan::{Direction, LogLeaf};
 use logql::value::Logs;
@@ -16,7 +16,6 @@ use super::block::{Block, Buffers, to_offsets};
 use super::budget::Budget;
 use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::select::{HeadPart, Selected, Streams};
-use super::top::{Arrival, Top};
 use super::{View, storage};
 use crate::head::RawRun;
 use crate::segment::{SegmentEntry, SegmentError};
@@ -319,7 +318,7 @@ impl LogScan<'_> {
                         chunk,
                         entry: entry as u32,
                     };
-                    top.push(view.ts, arrival, &outcome, budget)?;
+                    top.push(view.ts, arrival, &outcome, (budget.memory, budget.held))?;
                 }
                 Ok(ControlFlow::Continue(()))
             },

@@ -19,12 +19,10 @@ mod budget;
 mod chunk;
 mod damage;
 pub(crate) mod duplicates;
-mod labels;
 mod listing;
 mod logs;
 mod range;
 mod select;
-mod top;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

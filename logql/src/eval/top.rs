@@ -1,25 +1,23 @@
-//! The first `limit` entries of a log query, kept while chunks arrive in about the right order.
+//! The first `limit` entries of a log query, kept while parts of the data arrive in about the right order.
 //!
 //! Order of an answer (it is Loki's): time in the direction asked; at one instant the label-set text, rising in both
 //! directions; within one label set arrival order, reversed for `backward`.
 
-use logql::eval::EvalError;
-use logql::pipeline::Outcome;
-use logql::plan::Direction;
-use logql::value::{LogEntry, Logs};
+use super::EvalError;
+use super::label_sets::LabelSets;
+use crate::pipeline::Outcome;
+use crate::plan::Direction;
+use crate::value::{LogEntry, Logs};
 
-use super::budget::Budget;
-use super::labels::LabelSets;
-
-/// Where an entry stands among entries of its stream with the same timestamp.
+/// Where an entry stands among entries of its stream with the same timestamp: compared field by field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Arrival {
-    /// The flush it came with; the head comes after all of them.
-    pub(super) sequence: u64,
-    /// Chunk within the flush.
-    pub(super) chunk: u32,
-    /// Entry within the chunk.
-    pub(super) entry: u32,
+pub struct Arrival {
+    /// What holds it, in order of arrival.
+    pub sequence: u64,
+    /// The part of that.
+    pub chunk: u32,
+    /// Entry within the part.
+    pub entry: u32,
 }
 
 #[derive(Debug)]
@@ -30,9 +28,18 @@ struct Kept {
     line: Vec<u8>,
 }
 
+/// The error of a query that needs more than `budget` bytes.
+#[must_use]
+pub fn over_budget(budget: usize) -> EvalError {
+    EvalError::Limit(format!(
+        "query needs more than {budget} bytes of memory (query_memory): select fewer streams, a shorter range or a \
+         lower limit"
+    ))
+}
+
 /// Collects entries and forgets those beyond the limit.
 #[derive(Debug)]
-pub(super) struct Top {
+pub struct Top {
     direction: Direction,
     limit: usize,
     kept: Vec<Kept>,
@@ -45,7 +52,8 @@ pub(super) struct Top {
 
 impl Top {
     /// An empty collection of at most `limit` entries.
-    pub(super) fn new(limit: usize, direction: Direction) -> Top {
+    #[must_use]
+    pub fn new(limit: usize, direction: Direction) -> Top {
         Top {
             direction,
             limit,
@@ -58,7 +66,8 @@ impl Top {
     }
 
     /// Whether an entry at `ts` may still be part of the answer.
-    pub(super) fn wants(&self, ts: i64) -> bool {
+    #[must_use]
+    pub fn wants(&self, ts: i64) -> bool {
         match (self.threshold, self.direction) {
             _ if self.limit == 0 => false,
             (None, _) => true,
@@ -68,7 +77,8 @@ impl Top {
     }
 
     /// The part of `start..end` in which entries may still be part of the answer.
-    pub(super) fn cut(&self, start: i64, end: i64) -> (i64, i64) {
+    #[must_use]
+    pub fn cut(&self, start: i64, end: i64) -> (i64, i64) {
         match (self.threshold, self.direction) {
             (None, _) => (start, end),
             (Some(t), Direction::Backward) => (start.max(t), end),
@@ -76,13 +86,16 @@ impl Top {
         }
     }
 
-    /// Takes an entry that [`Top::wants`].
-    pub(super) fn push(
+    /// Takes an entry that [`Top::wants`]. All of them may hold `budget` bytes, together with `held` bytes of others.
+    ///
+    /// # Errors
+    /// [`EvalError::Limit`] over the budget.
+    pub fn push(
         &mut self,
         ts: i64,
         arrival: Arrival,
         outcome: &Outcome<'_>,
-        budget: &Budget<'_>,
+        (budget, held): (usize, usize),
     ) -> Result<(), EvalError> {
         let labels = self.labels.intern(outcome.labels);
         self.line_bytes += outcome.line.len();
@@ -93,15 +106,18 @@ impl Top {
             line: outcome.line.to_vec(),
         });
         let crowded = self.labels.len() > 2 * self.kept.len() + 1024;
-        if self.kept.len() >= self.trim_at || crowded || self.memory() > budget.left() {
+        if self.kept.len() >= self.trim_at || crowded || self.memory() + held > budget {
             self.trim();
-            budget.check(self.memory())?;
+            if self.memory() + held > budget {
+                return Err(over_budget(budget));
+            }
         }
         Ok(())
     }
 
     /// Bytes held, about.
-    pub(super) fn memory(&self) -> usize {
+    #[must_use]
+    pub fn memory(&self) -> usize {
         self.line_bytes + self.kept.len() * (size_of::<Kept>() + 16) + self.labels.memory()
     }
 
@@ -135,7 +151,8 @@ impl Top {
     }
 
     /// The answer.
-    pub(super) fn finish(mut self) -> Logs {
+    #[must_use]
+    pub fn finish(mut self) -> Logs {
         self.trim();
         self.labels
             .retain(self.kept.iter_mut().map(|k| &mut k.labels));

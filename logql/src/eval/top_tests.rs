@@ -1,23 +1,10 @@
-use std::time::{Duration, Instant};
-
-use logql::pipeline::{EntryView, Pipeline};
-use logql::plan::Plan;
+use crate::pipeline::{EntryView, Pipeline};
+use crate::plan::Plan;
 
 use super::*;
-use crate::api::Cancel;
-use crate::query::Limits;
-
-fn budget(cancel: &Cancel, memory: usize) -> Budget<'_> {
-    let limits = Limits {
-        memory,
-        series: 500,
-        scanned: None,
-    };
-    Budget::new(limits, cancel)
-}
 
 fn pipeline() -> Pipeline {
-    match logql::parse("{a=\"b\"}") {
+    match crate::parse("{a=\"b\"}") {
         Ok(Plan::Log(leaf)) => leaf.pipeline,
         other => panic!("{other:?}"),
     }
@@ -29,7 +16,7 @@ fn push(
     (ts, entry): (i64, u32),
     label: (&str, &str),
     line: &[u8],
-    budget: &Budget<'_>,
+    budget: usize,
 ) -> Result<(), EvalError> {
     let pipeline = pipeline();
     let mut run = pipeline.run();
@@ -45,17 +32,12 @@ fn push(
         chunk: 0,
         entry,
     };
-    top.push(ts, arrival, &outcome.expect("no filter"), budget)
-}
-
-fn cancel() -> Cancel {
-    Cancel::at(Instant::now() + Duration::from_secs(3600))
+    top.push(ts, arrival, &outcome.expect("no filter"), (budget, 0))
 }
 
 /// Entries `(ts, pod, arrival)`; `want` are the arrivals of the answer.
 fn check(direction: Direction, limit: usize, entries: &[(i64, &str, u32)], want: &[u32]) {
-    let cancel = cancel();
-    let budget = budget(&cancel, 1 << 20);
+    let budget = 1 << 20;
     let mut top = Top::new(limit, direction);
     for (ts, pod, arrival) in entries {
         let line = arrival.to_string();
@@ -65,7 +47,7 @@ fn check(direction: Direction, limit: usize, entries: &[(i64, &str, u32)], want:
                 (*ts, *arrival),
                 ("pod", pod),
                 line.as_bytes(),
-                &budget,
+                budget,
             )
             .unwrap();
         }
@@ -117,12 +99,11 @@ fn far_more_entries_than_the_limit() {
 
 #[test]
 fn memory_is_bounded_and_the_error_names_the_limit() {
-    let cancel = cancel();
-    let budget = budget(&cancel, 10_000);
+    let budget = 10_000;
     let mut top = Top::new(100, Direction::Backward);
     let line = [b'x'; 1_000];
     let failed = (0..20)
-        .map(|ts| push(&mut top, (ts, 0), ("pod", "a"), &line, &budget))
+        .map(|ts| push(&mut top, (ts, 0), ("pod", "a"), &line, budget))
         .find(Result::is_err);
     let Some(Err(EvalError::Limit(text))) = failed else {
         panic!("no limit error");
@@ -132,12 +113,11 @@ fn memory_is_bounded_and_the_error_names_the_limit() {
 
 #[test]
 fn label_sets_of_forgotten_entries_are_dropped() {
-    let cancel = cancel();
-    let budget = budget(&cancel, 4 << 20);
+    let budget = 4 << 20;
     let mut top = Top::new(10, Direction::Forward);
     for n in 0..20_000u32 {
         let id = format!("trace-{n}");
-        push(&mut top, (5, n), ("trace_id", &id), b"", &budget).unwrap();
+        push(&mut top, (5, n), ("trace_id", &id), b"", budget).unwrap();
         assert!(top.labels.len() < 3_000);
     }
     assert_eq!(top.finish().entries.len(), 10);

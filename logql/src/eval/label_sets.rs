@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use logql::format;
-use logql::pipeline::{Category, OutLabels};
+use crate::format;
+use crate::pipeline::{Category, OutLabels};
 
 type Owned = Vec<(String, String, Category)>;
 
