@@ -261,6 +261,11 @@ impl PipelineRun<'_> {
         self
     }
 
+    /// What templates have cost since this was last asked, in bytes handled: work that the lengths of lines do not show.
+    pub fn take_spent(&mut self) -> usize {
+        self.scratch.take_spent()
+    }
+
     /// Runs all stages. `None`: the entry was filtered out.
     pub fn process<'a>(&'a mut self, entry: &EntryView<'a>) -> Option<Outcome<'a>> {
         if self.passes_line(entry.line) {

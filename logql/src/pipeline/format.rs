@@ -23,7 +23,7 @@ pub(super) struct Entry<'e> {
 pub(super) struct Scratch {
     slots: Vec<Slot>,
     value: Vec<u8>,
-    template: template::Scratch,
+    pub(super) template: template::Scratch,
 }
 
 /// What a template sees.

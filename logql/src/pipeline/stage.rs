@@ -112,6 +112,11 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// What templates have cost since this was last asked, in bytes handled.
+    pub(super) fn take_spent(&mut self) -> usize {
+        self.format.template.take_spent()
+    }
+
     pub(super) fn new(stages: &[Stage]) -> Self {
         let locations = stages.iter().filter_map(|stage| match stage {
             Stage::Regexp(regexp, _) => Some(regexp.locations()),

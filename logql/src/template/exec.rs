@@ -16,7 +16,10 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let tree = &template.trees[0];
     if template.plain {
-        return plain(template, &tree.list, context, out, scratch.limit);
+        let start = out.len();
+        let result = plain(template, &tree.list, context, out, scratch.limit);
+        scratch.spend(out.len() - start);
+        return result;
     }
     let limit = out.len().saturating_add(scratch.limit);
     let mut run = Run {
@@ -36,7 +39,10 @@ pub(super) fn run(
         place: Place::Tree,
         depth: 0,
     };
-    run.list(&Value::Labels(context), &tree.list).map(drop)
+    let result = run.list(&Value::Labels(context), &tree.list).map(drop);
+    let units = usize::try_from(WORK_MAX - run.env.work).unwrap_or(usize::MAX);
+    run.env.scratch.spend(units.saturating_mul(BYTES_PER_UNIT));
+    result
 }
 
 /// Runs a template of text, labels and the line only, as most are.

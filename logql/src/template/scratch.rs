@@ -24,6 +24,8 @@ pub(crate) struct Scratch {
     /// Most recently used last.
     patterns: Vec<Pattern>,
     pub(super) zones: Zones,
+    /// Work since somebody asked, in bytes handled.
+    spent: usize,
 }
 
 impl Default for Scratch {
@@ -40,7 +42,17 @@ impl Scratch {
             buffers: Vec::new(),
             patterns: Vec::new(),
             zones: Zones::default(),
+            spent: 0,
         }
+    }
+
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.spent = self.spent.saturating_add(bytes);
+    }
+
+    /// What evaluations have cost since this was last asked, in bytes handled.
+    pub(crate) fn take_spent(&mut self) -> usize {
+        std::mem::take(&mut self.spent)
     }
 
     /// An empty buffer.

@@ -57,7 +57,7 @@ impl<'q> Budget<'q> {
         Err(over_budget(self.memory))
     }
 
-    /// Counts an entry that ran through the pipeline, with the bytes of its line and of what became of it. Within a
+    /// Counts an entry that runs through the pipeline, with the bytes of its line and what the last one cost beyond. Within a
     /// block, whose lines a slow pipeline may spend seconds on, this is where deadline and client are looked at.
     ///
     /// # Errors

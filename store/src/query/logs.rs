@@ -309,10 +309,8 @@ impl LogScan<'_> {
                 if !top.wants(view.ts) {
                     return Ok(ControlFlow::Break(()));
                 }
-                let outcome = pipeline.process(view);
-                let made = outcome.as_ref().map_or(0, |o| o.line.len());
-                budget.ran(view.line.len() + made)?;
-                if let Some(outcome) = outcome {
+                budget.ran(view.line.len() + pipeline.take_spent())?;
+                if let Some(outcome) = pipeline.process(view) {
                     let arrival = Arrival {
                         sequence,
                         chunk,

@@ -459,7 +459,7 @@ impl RangeScan<'_> {
             Direction::Forward,
             self.filter,
             |entry, view| {
-                budget.ran(view.line.len())?;
+                budget.ran(view.line.len() + self.pipeline.take_spent())?;
                 if self.fixed {
                     if self.filters.iter().all(|f| f.matches(view.line))
                         && let Some(known) = self.known(ids[entry], sets, memo, stream, streams)?
