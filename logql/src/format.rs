@@ -255,6 +255,9 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
             return Err(format!("not a valid duration string: {}", quoted()));
         }
         let (number, tail) = rest.split_at(digits);
+        let Ok(amount) = number.parse::<u64>() else {
+            return Err(format!("not a valid duration string: {}", quoted()));
+        };
         let unit_len = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
         let (unit, tail) = tail.split_at(unit_len);
         if unit.is_empty() {
@@ -271,10 +274,8 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
             return Err(format!("not a valid duration string: {}", quoted()));
         }
         rank = at + 1;
-        total = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(PROMETHEUS_UNITS[at].1))
+        total = amount
+            .checked_mul(PROMETHEUS_UNITS[at].1)
             .and_then(|ns| ns.checked_add(total))
             .filter(|ns| *ns <= i64::MAX as u64)
             .ok_or("duration out of range")?;

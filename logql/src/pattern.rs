@@ -100,6 +100,7 @@ impl PatternFilter {
     /// Compiles a filter's pattern, which has no named captures.
     pub(crate) fn new(pattern: &[u8]) -> Result<Self, String> {
         let pieces = split(pattern);
+        check_neighbours(&pieces)?;
         for piece in &pieces {
             if let Piece::Capture(name) = piece
                 && name != "_"
@@ -107,7 +108,6 @@ impl PatternFilter {
                 return Err(format!("named captures are not allowed: found '<{name}>'"));
             }
         }
-        check_neighbours(&pieces)?;
         let is_capture = |piece: Option<&Piece>| matches!(piece, Some(Piece::Capture(_)));
         Ok(PatternFilter {
             starts_with_capture: is_capture(pieces.first()),

@@ -204,11 +204,7 @@ impl<'p> Accumulator<'p> {
         self.keys.start();
         match &self.leaf.grouping {
             Some(grouping) if grouped && grouping.without => {
-                // The sum drops empty labels, the aggregation itself does not.
-                let stays = |name: &str, value: &str| {
-                    keeps(grouping, name) && !(self.leaf.joined && value.is_empty())
-                };
-                for (name, value) in labels.filter(|(name, value)| stays(name, value)) {
+                for (name, value) in labels.filter(|(name, _)| keeps(grouping, name)) {
                     failing |= name == ERROR;
                     self.keys.push(name, value);
                 }
@@ -437,7 +433,7 @@ impl<'p> Accumulator<'p> {
         )
     }
 
-    /// The result, in label order.
+    /// The result, in label order (but for empty labels that a sum leaves out).
     ///
     /// # Errors
     /// [`EvalError::Limit`] when the result takes more than the budget.
@@ -459,12 +455,15 @@ impl<'p> Accumulator<'p> {
             let labels = |series: u32| parts(self.keys.encoded(series));
             labels(*a).cmp(labels(*b))
         });
+        // The sum leaves empty labels out, the aggregation itself does not. They tell groups apart in both.
+        let full_only = self.leaf.joined && self.leaf.grouping.as_ref().is_some_and(|g| g.without);
         let mut points = Vec::with_capacity(self.windows.count());
         let mut matrix = Matrix::default();
         for id in order {
             points.clear();
             self.points(id as usize, &spans, &mut points)?;
-            let labels = self.keys.take(id, &mut self.memory);
+            let mut labels = self.keys.take(id, &mut self.memory);
+            labels.retain(|(_, value)| !(full_only && value.is_empty()));
             self.memory
                 .take(of_labels(&labels) + points.len() * POINT)?;
             let points = points.as_slice().to_vec();

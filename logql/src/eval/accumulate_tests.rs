@@ -517,6 +517,14 @@ fn empty_labels_stay_but_for_a_sum_without() {
     ] {
         check(query, (10, 10, 1), &[entry], &[expected]);
     }
+    // Empty is not the same as missing, though it is not shown.
+    let missing: Entry<'_> = (&[("a", "b")], &[("v", "2")], 5, "y=1");
+    check(
+        "sum without (a, v) (count_over_time({a=\"b\"}[9s]))",
+        (10, 10, 1),
+        &[entry, missing, missing],
+        &["{} [(10, 2.0)]", "{} [(10, 1.0)]"],
+    );
 }
 
 #[test]

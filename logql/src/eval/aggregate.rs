@@ -10,7 +10,8 @@ use crate::ast::Grouping;
 use crate::plan::{AggregateOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
-/// Members of groups, by the labels of the groups.
+/// Members of groups, by the labels of the groups. An empty label makes a group of its own, also where `without` leaves
+/// it out of the result: that may hold a label set twice.
 type Groups = BTreeMap<SeriesLabels, Vec<usize>>;
 
 /// Joins the series of each group to one. The result is in label order.
@@ -28,7 +29,10 @@ pub(super) fn fold(
     let mut states = vec![State::default(); steps.count()];
     let mut points = Vec::with_capacity(steps.count());
     let mut result = Matrix::default();
-    for (labels, members) in groups {
+    for (mut labels, members) in groups {
+        if grouping.without {
+            labels.retain(|(_, value)| !value.is_empty());
+        }
         states.fill(State::default());
         for member in members {
             let taken = std::mem::take(&mut inner.series[member].points);
@@ -55,10 +59,7 @@ fn groups(grouping: &Grouping, inner: &Matrix, memory: &mut Memory) -> Result<Gr
     let mut groups = Groups::new();
     memory.take(inner.series.len() * 2 * size_of::<usize>())?;
     for (i, series) in inner.series.iter().enumerate() {
-        let stays = |name: &str, value: &str| {
-            keeps(grouping, name) && !(grouping.without && value.is_empty())
-        };
-        let kept = series.labels.iter().filter(|(n, v)| stays(n, v));
+        let kept = series.labels.iter().filter(|(n, _)| keeps(grouping, n));
         let labels: SeriesLabels = kept.cloned().collect();
         let size = of_labels(&labels);
         let members = groups.entry(labels).or_default();

@@ -36,6 +36,10 @@ impl Leaf for Fixed {
                 series(&[("app", "x")], &[(0, 2.0), (10, 2.0)]),
                 series(&[("app", "y"), ("zone", "z")], &[(0, 0.0)]),
             ],
+            "empty" => vec![
+                series(&[("pod", "1")], &[(0, 1.0)]),
+                series(&[("pod", "1"), ("zone", "")], &[(0, 2.0)]),
+            ],
             "nan" => vec![
                 series(&[("n", "1")], &[(0, f64::NAN)]),
                 series(&[("n", "2")], &[(0, 1.0)]),
@@ -57,7 +61,7 @@ impl Leaf for Fixed {
 /// Replaces `NAME` words by aggregations over the fixed matrices.
 fn plan(query: &str) -> crate::plan::MetricPlan {
     let mut text = query.to_owned();
-    for name in ["A", "APPS", "NAN", "NONE"] {
+    for name in ["A", "APPS", "EMPTY", "NAN", "NONE"] {
         let range = format!("rate({{v=\"{}\"}}[1s])", name.to_lowercase());
         let words: Vec<String> = text
             .split(' ')
@@ -158,6 +162,17 @@ fn aggregations_group_by_step() {
     check("sum( A + 0 )", "{} 9", "{} 0:9 10:6");
     check("max( NAN )", "{} 1", "{} 0:1");
     check("sum( NONE )", "", "");
+    check(
+        "max without (app) ( EMPTY )",
+        "{pod=1} 1; {pod=1} 2",
+        "{pod=1} 0:1 0:2",
+    );
+    check("max without (zone) ( EMPTY )", "{pod=1} 2", "{pod=1} 0:2");
+    check(
+        "topk without (app) (1, EMPTY )",
+        "{pod=1} 1; {pod=1,zone=} 2",
+        "{pod=1} 0:1; {pod=1,zone=} 0:2",
+    );
 }
 
 #[test]

@@ -234,7 +234,16 @@ fn names_and_places_of_faults() {
 
 #[test]
 fn padding_of_base64_is_repaired() {
-    for (text, expected) in [("aGk", "hi"), ("aGkh", "hi!"), ("aA", "h")] {
+    for (text, expected) in [
+        ("aGk", "hi"),
+        ("aGkh", "hi!"),
+        ("aA", "h"),
+        ("aGkh\\n", "hi!"),
+        ("a", "illegal base64 data at input byte 0"),
+        ("aGkha", "illegal base64 data at input byte 4"),
+        ("aG=k", "illegal base64 data at input byte 2"),
+        ("aG=", "h"),
+    ] {
         let template = format!("{{{{ b64dec \"{text}\" }}}}");
         assert_eq!(run(&template), Ok(expected.to_owned()));
     }

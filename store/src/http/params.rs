@@ -2,6 +2,7 @@
 //!
 //! The order of the checks is that of Loki, since a request with two faults gets the text of the first.
 
+use logql::format::{parse_float, parse_prometheus_duration};
 use logql::plan::{Direction, Plan, Steps};
 use wire::time::rfc3339;
 
@@ -147,7 +148,7 @@ fn bounds(form: &Form, now: i64) -> Result<Bounds, String> {
     }
     let since = match form.get("since") {
         "" => DEFAULT_SINCE,
-        text => duration(text).map_err(named("since"))?,
+        text => parse_prometheus_duration(text).map_err(named("since"))?,
     };
     let end = match form.get("end") {
         "" => now,
@@ -198,15 +199,6 @@ fn go_int(text: &str) -> Result<i64, &'static str> {
     text.parse().map_err(|_| "value out of range")
 }
 
-/// Go's reading of a float, as far as it may stand for a time: no hexadecimal, no infinities.
-fn go_float(text: &str) -> Option<f64> {
-    let numeric = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
-    if !text.bytes().all(numeric) {
-        return None;
-    }
-    text.parse().ok().filter(|f: &f64| f.is_finite())
-}
-
 /// A point in time: by its form seconds, nanoseconds or RFC 3339. Everything beyond 64-bit nanoseconds (the years 1678
 /// to 2262) is refused.
 ///
@@ -220,7 +212,8 @@ pub(super) fn timestamp(text: &str) -> Result<i64, String> {
         Ok(n) => return Ok(n),
         Err(_) => {}
     }
-    if let Some(seconds) = go_float(text).filter(|_| text.contains(['.', 'e', 'E'])) {
+    // A point tells seconds with a fraction; an exponent alone does not.
+    if let Some(seconds) = parse_float(text).ok().filter(|_| text.contains('.')) {
         let whole = seconds.trunc();
         if whole.abs() >= (i64::MAX / SECOND) as f64 {
             return Err(range());
@@ -243,55 +236,18 @@ pub(super) fn timestamp(text: &str) -> Result<i64, String> {
 /// The text of a 400.
 pub(super) fn seconds_or_duration(text: &str) -> Result<i64, String> {
     let bad = || format!("cannot parse {text:?} to a valid duration");
-    if let Some(seconds) = go_float(text) {
+    if let Ok(seconds) = parse_float(text) {
         let ns = seconds * SECOND as f64;
+        if ns.is_nan() {
+            // What Go makes of it. All who ask refuse what is negative.
+            return Ok(i64::MIN);
+        }
         if ns.abs() >= i64::MAX as f64 {
             return Err(format!("{}. It overflows int64", bad()));
         }
         return Ok(ns as i64);
     }
-    duration(text).map_err(|_| bad())
-}
-
-/// A Prometheus duration, ns: whole numbers with the units y w d h m s ms, each once, in falling order; or `0`.
-///
-/// # Errors
-/// Prometheus's text.
-pub(super) fn duration(text: &str) -> Result<i64, String> {
-    const UNITS: [(&str, i64); 7] = [
-        ("y", 365 * 86_400_000),
-        ("w", 7 * 86_400_000),
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ];
-    if text == "0" {
-        return Ok(0);
-    }
-    let bad = || format!("not a valid duration string: {text:?}");
-    let range = || "duration out of range".to_owned();
-    let (mut rest, mut next_unit, mut total) = (text, 0, 0i64);
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, tail) = rest.split_at(digits);
-        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = tail.split_at(letters);
-        let found = UNITS[next_unit..].iter().position(|(u, _)| *u == unit);
-        let (Some(found), false) = (found, number.is_empty()) else {
-            return Err(bad());
-        };
-        let ns = UNITS[next_unit + found].1 * 1_000_000;
-        let part = number.parse().ok().and_then(|n: i64| n.checked_mul(ns));
-        total = part.and_then(|p| total.checked_add(p)).ok_or_else(range)?;
-        next_unit += found + 1;
-        rest = tail;
-    }
-    if text.is_empty() {
-        return Err("empty duration string".into());
-    }
-    Ok(total)
+    parse_prometheus_duration(text).map_err(|_| bad())
 }
 
 /// Nanoseconds as Go prints a duration: `800h0m0s`, `1.5s`, `0s`.

@@ -30,6 +30,10 @@ fn causes() {
         "|> \"<name>\"' : named captures are not allowed: found '<name>'",
     );
     check(
+        "|> \"<_><name>\"",
+        "|> \"<_><name>\"' : found consecutive capture '<_><name>': invalid expression",
+    );
+    check(
         "| json x=\"a..b\"",
         "| json x=\"a..b\"' : cannot parse expression [a..b]: syntax error: unexpected DOT, expecting FIELD",
     );

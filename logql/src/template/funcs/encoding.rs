@@ -105,10 +105,11 @@ fn sextet(byte: u8) -> Option<u32> {
     Some(u32::from(value))
 }
 
-/// `Err` is the offset of the fault as Go reports it. Line ends are passed over, missing padding is added.
+/// `Err` is the offset of the fault as Go reports it. Line ends are passed over, missing padding is added unless one byte
+/// is over.
 fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     let padding = match text.len() % 4 {
-        0 => 0,
+        0 | 1 => 0,
         rest => 4 - rest,
     };
     let mut input = text
@@ -137,7 +138,7 @@ fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
             if count == 2 {
                 match input.next() {
                     Some((_, b'=')) => {}
-                    Some((at, _)) => return Err(at),
+                    Some((at, _)) => return Err(at - 1),
                     None => return Err(end),
                 }
             }
