@@ -138,8 +138,16 @@ const LOG_DIR: &Flag = &flag(
     "DIR",
     "read this folder of pod logs as it is: no store, no server, nothing written",
 );
-const PODS_CONFIG: &Flag = &flag("config", "FILE", "(pods) configuration file (YAML; none is needed)");
-const PODS_LABEL: &Flag = &flag("label", "K=V", "(pods) label for every stream; may be repeated");
+const PODS_CONFIG: &Flag = &flag(
+    "config",
+    "FILE",
+    "(pods) configuration file (YAML; none is needed)",
+);
+const PODS_LABEL: &Flag = &flag(
+    "label",
+    "K=V",
+    "(pods) label for every stream; may be repeated",
+);
 const PODS_NODE: &Flag = &flag(
     "node-name",
     "NAME",
@@ -242,8 +250,20 @@ pub(crate) const COMMANDS: &[Command] = &[
                 all there is, and a metric query is evaluated at the time of the newest line. What cannot be read is named \
                 on stderr; the exit code is 1 if nothing could be read.",
         flags: &[
-            URL, STORE_DIR, LOG_DIR, SINCE, FROM, TO, LIMIT, STEP, OUTPUT, FORWARD, FOLLOW, PODS_CONFIG,
-            PODS_LABEL, PODS_NODE,
+            URL,
+            STORE_DIR,
+            LOG_DIR,
+            SINCE,
+            FROM,
+            TO,
+            LIMIT,
+            STEP,
+            OUTPUT,
+            FORWARD,
+            FOLLOW,
+            PODS_CONFIG,
+            PODS_LABEL,
+            PODS_NODE,
         ],
         ready: true,
     },

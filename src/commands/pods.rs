@@ -35,9 +35,11 @@ pub(super) fn run(
     written(printed)?;
     let read = folder.read();
     if read.opened == 0 && read.left_out > 0 {
-        return Err(Failure::failed("none of the log files could be read").with_hint(
-            "pod logs belong to root: run as root, or with the capability CAP_DAC_READ_SEARCH",
-        ));
+        return Err(
+            Failure::failed("none of the log files could be read").with_hint(
+                "pod logs belong to root: run as root, or with the capability CAP_DAC_READ_SEARCH",
+            ),
+        );
     }
     Ok(())
 }
@@ -75,9 +77,7 @@ fn entries(limit: &str, plan: &Plan, config: &Config) -> Result<usize, Failure> 
 
 fn open(config: &Config) -> Result<Folder, Failure> {
     let agent = agent_config(config, std::sync::Arc::default());
-    agent
-        .check()
-        .map_err(|e| Failure::usage(e.to_string()))?;
+    agent.check().map_err(|e| Failure::usage(e.to_string()))?;
     let limits = Limits {
         memory: config.query_memory,
         series: config.max_query_series,
@@ -191,9 +191,9 @@ fn steps(
 fn unanswered(error: &EvalError) -> Failure {
     let failure = Failure::failed(error.to_string());
     match error {
-        EvalError::Limit(_) => {
-            failure.with_hint("DRUPELET_QUERY_MEMORY=64MiB, or `query_memory` in the file of `--config`, allows more")
-        }
+        EvalError::Limit(_) => failure.with_hint(
+            "DRUPELET_QUERY_MEMORY=64MiB, or `query_memory` in the file of `--config`, allows more",
+        ),
         _ => failure,
     }
 }
@@ -227,7 +227,11 @@ fn sample(ts: i64, value: f64) -> Sample {
 fn print_logs(logs: Logs, printer: &mut Printer<impl Write>) -> io::Result<()> {
     let sets = logs.label_sets.into_iter();
     let sets: Vec<Pairs> = sets
-        .map(|set| set.into_iter().map(|(name, value, _)| (name, value)).collect())
+        .map(|set| {
+            set.into_iter()
+                .map(|(name, value, _)| (name, value))
+                .collect()
+        })
         .collect();
     logs.entries.iter().try_for_each(|entry| {
         printer.row(Row {

@@ -32,8 +32,14 @@ pub(super) fn open_before(reading: &mut Reading, instance: &Instance, index: usi
         end,
     };
     last.look(&opened, end.saturating_sub(WINDOW_BYTES));
-    if !last.known() && last.end > 0 && occurs(instance, index, last.open.map(|open| open.is_none())) {
-        while !last.known() && last.end > 0 && last.look(&opened, last.end.saturating_sub(WINDOW_BYTES)) {}
+    if !last.known()
+        && last.end > 0
+        && occurs(instance, index, last.open.map(|open| open.is_none()))
+    {
+        while !last.known()
+            && last.end > 0
+            && last.look(&opened, last.end.saturating_sub(WINDOW_BYTES))
+        {}
     }
     last.open.map(|open| open == Some(true))
 }
@@ -68,7 +74,11 @@ fn occurs(instance: &Instance, index: usize, streams: [bool; 2]) -> bool {
         if n == 0 {
             break;
         }
-        if finders.iter().flatten().any(|f| f.find(&window[..n]).is_some()) {
+        if finders
+            .iter()
+            .flatten()
+            .any(|f| f.find(&window[..n]).is_some())
+        {
             return true;
         }
         // A word may lie across the windows' edge.
@@ -167,5 +177,7 @@ pub(super) fn newest(reading: &mut Reading, instance: &Instance) -> Option<i64> 
 pub(super) fn oldest(instance: &Instance) -> Option<i64> {
     let known = |file: &LogFile, low: i64| if low == i64::MIN { file.modified } else { low };
     let parts = instance.parts.iter();
-    parts.map(|part| known(&instance.files[part.file], part.low)).min()
+    parts
+        .map(|part| known(&instance.files[part.file], part.low))
+        .min()
 }

@@ -101,9 +101,11 @@ pub(super) fn logs(
             let (first, last) = scan.top.cut(start, end);
             move |part: &Part| part.misses(first, last.saturating_sub(1))
         };
-        state.reading.part(instance, index, &unwanted, &mut |part, lines| {
-            scan.take((i, part), &mut entry, &views, lines)
-        })?;
+        state
+            .reading
+            .part(instance, index, &unwanted, &mut |part, lines| {
+                scan.take((i, part), &mut entry, &views, lines)
+            })?;
     }
     Ok(scan.top.finish())
 }

@@ -74,5 +74,7 @@ impl Views<'_> {
 
 /// Whether any stream of an instance satisfies the matchers.
 pub(super) fn is_selected(instance: &Instance, matchers: &[Matcher], config: &Config) -> bool {
-    Owner::new(instance, config).views(matchers, config).is_some()
+    Owner::new(instance, config)
+        .views(matchers, config)
+        .is_some()
 }

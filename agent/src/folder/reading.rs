@@ -32,7 +32,8 @@ pub(super) struct Line<'a> {
 }
 
 /// Takes lines.
-pub(super) type Visit<'v> = &'v mut dyn FnMut(&mut dyn Iterator<Item = Line<'_>>) -> Result<(), EvalError>;
+pub(super) type Visit<'v> =
+    &'v mut dyn FnMut(&mut dyn Iterator<Item = Line<'_>>) -> Result<(), EvalError>;
 
 /// Buffers, and what is known of the files so far.
 pub(super) struct Reading {
@@ -87,7 +88,10 @@ impl Reading {
         let mut chains: Chains = [None, None];
         let mut first = index;
         // Back to where no line is open.
-        while let Some(before) = first.checked_sub(1).filter(|before| !instance.parts[*before].done) {
+        while let Some(before) = first
+            .checked_sub(1)
+            .filter(|before| !instance.parts[*before].done)
+        {
             let open = ends::open_before(self, instance, first);
             if open == [false, false] {
                 break;
@@ -139,6 +143,7 @@ impl Reading {
                         Source::Plain { .. } => What::Unread(e, source.at()),
                         Source::Gz { .. } => What::Uncompressed(e, source.at()),
                     };
+                    self.opened += u64::from(!what.is_all());
                     self.teller.tell(&file.path, what);
                     have = 0;
                     self.framer.drop_long(&mut cursor);
@@ -150,6 +155,7 @@ impl Reading {
             self.block.copy_within(taken..have, 0);
             have -= taken;
             if n == 0 {
+                self.opened += 1;
                 break;
             }
         }
@@ -163,7 +169,7 @@ impl Reading {
         let opened = match source::open(file) {
             Ok(opened) => Ok((opened, file.gz)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                source::open_moved(instance, file).ok_or(What::Vanished)
+                source::open_moved(instance, part.file).ok_or(What::Vanished)
             }
             Err(e) => Err(What::Unopened(e)),
         };
@@ -171,10 +177,7 @@ impl Reading {
             Source::new(opened, gz, part.from, part.to).map_err(What::Unopened)
         });
         match source {
-            Ok(source) => {
-                self.opened += 1;
-                Some(source)
-            }
+            Ok(source) => Some(source),
             Err(what) => {
                 self.teller.tell(&file.path, what);
                 None
@@ -203,7 +206,8 @@ impl Reading {
             let from = cursor.next_offset();
             self.out.clear();
             let data = &self.block[taken..have];
-            self.framer.frame(context, cursor, chains, data, &mut self.out);
+            self.framer
+                .frame(context, cursor, chains, data, &mut self.out);
             visit(&mut lines(&self.out, data))?;
             taken += (cursor.next_offset() - from) as usize;
             if self.out.recs.len() < MAX_RECS {
@@ -216,7 +220,8 @@ impl Reading {
     fn flush(&mut self, chains: &mut Chains, visit: Visit<'_>) -> Result<(), EvalError> {
         self.out.clear();
         for stream in 0..2 {
-            self.framer.flush_chain(false, chains, stream, &mut self.out);
+            self.framer
+                .flush_chain(false, chains, stream, &mut self.out);
         }
         visit(&mut lines(&self.out, &[]))
     }
@@ -225,15 +230,16 @@ impl Reading {
     pub(super) fn forget(&mut self, chains: &mut Chains) {
         self.out.clear();
         for stream in 0..2 {
-            self.framer.flush_chain(false, chains, stream, &mut self.out);
+            self.framer
+                .flush_chain(false, chains, stream, &mut self.out);
         }
         self.out.clear();
     }
 
     fn tell_of(&mut self, file: &LogFile, torn: u64, before: Snapshot) {
         let now = self.stats.snapshot();
-        let fresh = file.live
-            && files::now_ns().saturating_sub(file.modified) < SETTLED.as_nanos() as i64;
+        let fresh =
+            file.live && files::now_ns().saturating_sub(file.modified) < SETTLED.as_nanos() as i64;
         let mut tell = |n: u64, what: What| {
             if n > 0 {
                 self.teller.tell(&file.path, what);
@@ -249,7 +255,14 @@ impl Reading {
             now.truncated_bytes - before.truncated_bytes,
         );
         let limit = self.max_line;
-        tell(lines, What::Cut { lines, bytes, limit });
+        tell(
+            lines,
+            What::Cut {
+                lines,
+                bytes,
+                limit,
+            },
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - A directory is listed until two listings in a row agree: while the kubelet renames and compresses, one listing may
 //!   show a file under both names or under none.
+//! - A file that lost its name since is found again by its inode, by the start of its content, or by its name with `.gz`.
 //! - Files with the same first record are one file: a copy, or its compressed form beside it. The first one counts.
 //! - A large file is cut into parts at the starts of records, so that questions about one moment read a part. A part's
 //!   bounds come from the times of first records and from the time of the file's last change.
@@ -96,7 +97,8 @@ pub(super) fn list(
             }
         };
         containers.sort_unstable();
-        containers.retain(|c| is_container_name(c) && place.container.as_ref().is_none_or(|o| o == c));
+        containers
+            .retain(|c| is_container_name(c) && place.container.as_ref().is_none_or(|o| o == c));
         for container in containers {
             let dir: Rc<Path> = dir.join(&container).into();
             if !dir.is_dir() {
@@ -105,7 +107,14 @@ pub(super) fn list(
             match list_stable(&dir) {
                 Ok(found) => {
                     dangling(&dir, &found, teller);
-                    add(&pod, &container.into(), &dir, found, &mut instances, &mut bytes);
+                    add(
+                        &pod,
+                        &container.into(),
+                        &dir,
+                        found,
+                        &mut instances,
+                        &mut bytes,
+                    );
                 }
                 Err(e) => unlisted(&dir, e, teller),
             }
@@ -207,10 +216,23 @@ struct Start {
     time: Option<i64>,
 }
 
+impl LogFile {
+    /// The name that it has once the kubelet has compressed it.
+    pub(super) fn compressed(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".gz");
+        path.into()
+    }
+}
+
 impl Instance {
     /// When its newest line may have been written.
     pub(super) fn modified(&self) -> i64 {
-        self.files.iter().map(|f| f.modified).max().unwrap_or(i64::MIN)
+        self.files
+            .iter()
+            .map(|f| f.modified)
+            .max()
+            .unwrap_or(i64::MIN)
     }
 
     /// Looks at the beginnings of its files, and cuts them into parts.
@@ -220,14 +242,25 @@ impl Instance {
         }
         let mut seen: HashMap<u64, usize> = HashMap::new();
         for index in 0..self.files.len() {
+            let opened = match source::open(&self.files[index]) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    let compressed = self.files[index].compressed();
+                    if self.files.iter().any(|f| f.path == compressed) {
+                        continue;
+                    }
+                    source::open_moved(self, index)
+                }
+                opened => opened.ok().map(|opened| (opened, self.files[index].gz)),
+            };
             let file = &mut self.files[index];
-            // What cannot be opened now is said when it is read.
-            let start = source::open(file).and_then(|opened| {
-                let start = start_of(&opened, file.gz)?;
-                Ok((opened, start))
+            let start = opened.and_then(|(opened, gz)| {
+                let start = start_of(&opened, gz).ok()?;
+                Some((opened, start))
             });
-            let Ok((opened, start)) = start else {
-                self.parts.push(Part::whole(index, file, Format::Unknown, None));
+            // What cannot be opened now is said when it is read.
+            let Some((opened, start)) = start else {
+                self.parts
+                    .push(Part::whole(index, file, Format::Unknown, None));
                 continue;
             };
             file.fingerprint = start.fingerprint;
@@ -251,7 +284,11 @@ impl Part {
             from: 0,
             to: None,
             low: low.filter(|_| sane).unwrap_or(i64::MIN),
-            high: if sane || low.is_none() { file.modified } else { i64::MAX },
+            high: if sane || low.is_none() {
+                file.modified
+            } else {
+                i64::MAX
+            },
             time: file.modified,
             done: false,
         }
@@ -303,7 +340,9 @@ fn cut(index: usize, file: &LogFile, opened: &File, start: &Start, parts: &mut V
         if let Some((from, time)) = record_after(opened, at, start.format, &mut peek) {
             let last = parts.len() - 1;
             // A clock that was set back: what the file's ends say still holds.
-            if time < parts[last].low.saturating_sub(MARGIN) || time > whole.high.saturating_add(MARGIN) {
+            if time < parts[last].low.saturating_sub(MARGIN)
+                || time > whole.high.saturating_add(MARGIN)
+            {
                 parts.truncate(first);
                 parts.push(Part {
                     low: i64::MIN,

@@ -56,7 +56,12 @@ impl What {
     pub fn is_all(&self) -> bool {
         matches!(
             self,
-            What::Unlisted(_) | What::Unopened(_) | What::Dangling(_) | What::Vanished
+            What::Unlisted(_)
+                | What::Unopened(_)
+                | What::Dangling(_)
+                | What::Vanished
+                | What::Unread(_, 0)
+                | What::Uncompressed(_, 0)
         )
     }
 }
@@ -74,7 +79,10 @@ impl fmt::Display for Trouble {
                 to.display()
             ),
             What::Unread(e, at) => {
-                write!(f, "`{path}` cannot be read beyond byte {at}, the rest is left out: {e}")
+                write!(
+                    f,
+                    "`{path}` cannot be read beyond byte {at}, the rest is left out: {e}"
+                )
             }
             What::Uncompressed(e, at) => write!(
                 f,
