@@ -8,6 +8,7 @@ mod kill9_push;
 mod kubelet;
 mod loki;
 mod packaging;
+mod pods;
 mod push;
 mod reload;
 mod service;

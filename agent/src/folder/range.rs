@@ -5,7 +5,7 @@ use logql::pipeline::{EntryView, LineFilter, PipelineRun};
 use logql::plan::{Needs, RangeLeaf, Steps};
 use logql::value::Matrix;
 
-use super::owner::{Owner, Views};
+use super::owner::{Owner, Views, is_selected};
 use super::reading::Line;
 use super::tree::Part;
 use super::{Folder, MARGIN, State};
@@ -35,6 +35,14 @@ pub(super) fn range(
         sum,
     };
     let unwanted = |part: &Part| part.misses(first, last);
+    // All of them before any is read: what is rotated meanwhile is known again.
+    for instance in &mut state.instances {
+        if instance.modified().saturating_add(MARGIN) >= first
+            && is_selected(instance, &leaf.matchers, &folder.config)
+        {
+            instance.prepare();
+        }
+    }
     for i in 0..state.instances.len() {
         let instance = &mut state.instances[i];
         if instance.modified().saturating_add(MARGIN) < first {
@@ -44,7 +52,6 @@ pub(super) fn range(
         let Some(views) = owner.views(&leaf.matchers, &folder.config) else {
             continue;
         };
-        instance.prepare();
         let mut memo = None;
         for part in 0..instance.parts.len() {
             if instance.parts[part].done || unwanted(&instance.parts[part]) {

@@ -143,6 +143,7 @@ impl Reading {
                         Source::Plain { .. } => What::Unread(e, source.at()),
                         Source::Gz { .. } => What::Uncompressed(e, source.at()),
                     };
+                    self.opened += u64::from(!what.is_all());
                     self.teller.tell(&file.path, what);
                     have = 0;
                     self.framer.drop_long(&mut cursor);
@@ -154,6 +155,7 @@ impl Reading {
             self.block.copy_within(taken..have, 0);
             have -= taken;
             if n == 0 {
+                self.opened += 1;
                 break;
             }
         }
@@ -167,7 +169,7 @@ impl Reading {
         let opened = match source::open(file) {
             Ok(opened) => Ok((opened, file.gz)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                source::open_moved(instance, file).ok_or(What::Vanished)
+                source::open_moved(instance, part.file).ok_or(What::Vanished)
             }
             Err(e) => Err(What::Unopened(e)),
         };
@@ -175,10 +177,7 @@ impl Reading {
             Source::new(opened, gz, part.from, part.to).map_err(What::Unopened)
         });
         match source {
-            Ok(source) => {
-                self.opened += 1;
-                Some(source)
-            }
+            Ok(source) => Some(source),
             Err(what) => {
                 self.teller.tell(&file.path, what);
                 None

@@ -31,9 +31,16 @@ pub(super) fn open(file: &LogFile) -> io::Result<File> {
     Ok(opened)
 }
 
-/// Finds a file that lost its name since it was listed: under the name it was rotated to, or compressed.
-pub(super) fn open_moved(instance: &Instance, file: &LogFile) -> Option<(File, bool)> {
-    let found = files::list_logs(&instance.dir).ok()?.0;
+/// Finds a file that lost its name since it was listed: under the name it was rotated to, or compressed. Files that are
+/// read for themselves are not meant.
+pub(super) fn open_moved(instance: &Instance, index: usize) -> Option<(File, bool)> {
+    let file = &instance.files[index];
+    let read = |identity| {
+        let mut parts = instance.parts.iter();
+        parts.any(|p| p.file != index && instance.files[p.file].identity == identity)
+    };
+    let mut found = files::list_logs(&instance.dir).ok()?.0;
+    found.retain(|f| f.restart == instance.restart && !read(f.identity));
     let open = |f: &Found| {
         let opened = files::open(&f.path).ok()?;
         (files::identity(&opened.metadata().ok()?) == f.identity).then_some(opened)
@@ -41,17 +48,15 @@ pub(super) fn open_moved(instance: &Instance, file: &LogFile) -> Option<(File, b
     if let Some(same) = found.iter().find(|f| f.identity == file.identity) {
         return Some((open(same)?, file.gz));
     }
-    let print = file.fingerprint?;
-    let copies = found
-        .iter()
-        .filter(|f| f.gz && f.restart == instance.restart);
-    copies.into_iter().find_map(|f| {
-        let has = files::gz_fingerprint(open(f)?).ok()??;
-        (has == print)
-            .then(|| open(f))
-            .flatten()
-            .map(|file| (file, true))
-    })
+    found.retain(|f| f.gz);
+    let compressed = found.iter().find(|f| match file.fingerprint {
+        Some(print) => {
+            let has = open(f).and_then(|opened| files::gz_fingerprint(opened).ok()?);
+            has == Some(print)
+        }
+        None => f.path == file.compressed(),
+    })?;
+    Some((open(compressed)?, true))
 }
 
 /// Where the bytes of a part come from.

@@ -2,6 +2,7 @@
 //!
 //! - A directory is listed until two listings in a row agree: while the kubelet renames and compresses, one listing may
 //!   show a file under both names or under none.
+//! - A file that lost its name since is found again by its inode, by the start of its content, or by its name with `.gz`.
 //! - Files with the same first record are one file: a copy, or its compressed form beside it. The first one counts.
 //! - A large file is cut into parts at the starts of records, so that questions about one moment read a part. A part's
 //!   bounds come from the times of first records and from the time of the file's last change.
@@ -215,6 +216,15 @@ struct Start {
     time: Option<i64>,
 }
 
+impl LogFile {
+    /// The name that it has once the kubelet has compressed it.
+    pub(super) fn compressed(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".gz");
+        path.into()
+    }
+}
+
 impl Instance {
     /// When its newest line may have been written.
     pub(super) fn modified(&self) -> i64 {
@@ -232,13 +242,23 @@ impl Instance {
         }
         let mut seen: HashMap<u64, usize> = HashMap::new();
         for index in 0..self.files.len() {
+            let opened = match source::open(&self.files[index]) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    let compressed = self.files[index].compressed();
+                    if self.files.iter().any(|f| f.path == compressed) {
+                        continue;
+                    }
+                    source::open_moved(self, index)
+                }
+                opened => opened.ok().map(|opened| (opened, self.files[index].gz)),
+            };
             let file = &mut self.files[index];
-            // What cannot be opened now is said when it is read.
-            let start = source::open(file).and_then(|opened| {
-                let start = start_of(&opened, file.gz)?;
-                Ok((opened, start))
+            let start = opened.and_then(|(opened, gz)| {
+                let start = start_of(&opened, gz).ok()?;
+                Some((opened, start))
             });
-            let Ok((opened, start)) = start else {
+            // What cannot be opened now is said when it is read.
+            let Some((opened, start)) = start else {
                 self.parts
                     .push(Part::whole(index, file, Format::Unknown, None));
                 continue;

@@ -56,7 +56,12 @@ impl What {
     pub fn is_all(&self) -> bool {
         matches!(
             self,
-            What::Unlisted(_) | What::Unopened(_) | What::Dangling(_) | What::Vanished
+            What::Unlisted(_)
+                | What::Unopened(_)
+                | What::Dangling(_)
+                | What::Vanished
+                | What::Unread(_, 0)
+                | What::Uncompressed(_, 0)
         )
     }
 }
