@@ -1,7 +1,7 @@
 //! Writes pod logs as a kubelet and its runtime do, and knows what a reader must make of them.
 //!
 //! Every container writes records to stdout and stderr in turn, some of them partial (an open chain of one stream
-//! while the other goes on); its file is rotated as agent.md of the design describes it: the rename, late writes through
+//! while the other goes on); its file is rotated as kubelet rotates: the rename, late writes through
 //! the old descriptor (also after the new file exists), gzip of the file before, and a restart now and then, perhaps
 //! with a line that never ended.
 //!

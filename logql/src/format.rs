@@ -1,5 +1,4 @@
-//! Go's ways of writing and reading numbers, durations and strings, where they show through in Loki's answers
-//! (logql.md section 16).
+//! Go's ways of writing and reading numbers, durations and strings, where they show through in Loki's answers.
 
 use std::fmt::Write as _;
 

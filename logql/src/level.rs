@@ -1,4 +1,4 @@
-//! `detected_level` and `service_name`, as Loki finds them at ingestion (logql.md section 13).
+//! `detected_level` and `service_name`, as Loki finds them at ingestion.
 //!
 //! The agent asks [`from_stream`] once per stream; without an answer, and if [`metadata_matters`] is false for the
 //! names of metadata that it attaches, every line goes to [`detect_in_line`] alone.

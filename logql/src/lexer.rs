@@ -1,4 +1,4 @@
-//! Text to tokens, one at a time, as Go's scanner with Loki's additions reads them (logql.md section 1).
+//! Text to tokens, one at a time, as Go's scanner with Loki's additions reads them.
 //!
 //! Positions are what Loki reports: the token's first character, line and column from 1 in characters. The line is 0
 //! for tokens that Loki's lexer completes by hand (two-character operators, durations, sizes, ranges, flags).

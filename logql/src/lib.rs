@@ -32,7 +32,7 @@ mod words;
 /// Label pairs, names in byte order.
 pub type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// Why a query does not parse: Loki's words, with position (logql.md section 2.1).
+/// Why a query does not parse: Loki's words, with position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The whole text as Loki answers it: `parse error at line 1, col 2: ...` or `parse error : ...`.

@@ -1,4 +1,4 @@
-//! A tree as text again, in Loki's two forms (logql.md section 2.2).
+//! A tree as text again, in Loki's two forms.
 //!
 //! The one-line form is what `Display` writes; messages quote stages in it. The form of many lines, [`pretty`], breaks up
 //! whatever is longer than a line in the first one.

@@ -1,5 +1,5 @@
 //! Go's regular expressions on Rust's engine: a translation that accepts what Go accepts, means what Go means, and fails
-//! with Go's words (logql.md section 3.1). Groups become non-capturing, unless somebody reads captures.
+//! with Go's words. Groups become non-capturing, unless somebody reads captures.
 //!
 //! Bounds: groups nest at most 200 deep, counted repetition multiplies to at most 1000 (Go's bound), the trees that a
 //! pattern is read into have a bound of their own, and all regexes of a query share a [`Budget`] of memory and time.

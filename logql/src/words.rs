@@ -1,4 +1,4 @@
-//! Regexes of label filters that Loki takes for a choice of words (logql.md section 3.2).
+//! Regexes of label filters that Loki takes for a choice of words.
 //!
 //! Loki looks at the tree that Go's parser makes of a regex, where the branches of an alternation have their common
 //! beginnings pulled out. Whether a word must be the whole value or only occur in it depends on that tree, so it is

@@ -573,7 +573,7 @@ pub(super) fn too_many_series(limit: usize) -> String {
     )
 }
 
-/// Loki's text for an entry whose pipeline failed (logql.md section 10.3).
+/// Loki's text for an entry whose pipeline failed.
 fn pipeline_error(labels: &SeriesLabels) -> EvalError {
     let of_error = labels.iter().find(|(name, _)| name == ERROR);
     let error = of_error.map_or("", |(_, value)| value.as_str());

@@ -1,4 +1,4 @@
-//! Vector operations with one operand: over groups of series, step by step (logql.md section 11).
+//! Vector operations with one operand: over groups of series, step by step.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Binary operators on numbers (logql.md section 11).
+//! Binary operators on numbers.
 
 /// Whether an operator filters samples (or gives 0 and 1).
 pub(crate) fn is_comparison(op: &str) -> bool {

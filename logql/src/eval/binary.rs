@@ -1,4 +1,4 @@
-//! Binary operators with a vector on at least one side (logql.md section 11).
+//! Binary operators with a vector on at least one side.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! What is kept of the values of a bucket: small states that take one value after the other and can be joined, so that
-//! a window's result comes from those of its buckets (logql.md section 10.2).
+//! a window's result comes from those of its buckets.
 //!
 //! A state that took all values of a window in order gives what the definitions there give, to the last digit. Joined
 //! states, and values in another order, may differ from it by rounding.

@@ -1,4 +1,4 @@
-//! What the grammar lets through and Loki refuses: outermost first, left operand before right (logql.md 2.1).
+//! What the grammar lets through and Loki refuses: outermost first, left operand before right.
 
 use crate::ParseError;
 use crate::ast::{BinaryExpr, Expr, LogExpr, Number, RangeExpr, VectorExpr};

@@ -1,4 +1,4 @@
-//! What is refused, and in which words: Loki's (logql.md section 2.1). Each row is a query and its message without the
+//! What is refused, and in which words: Loki's. Each row is a query and its message without the
 //! words "parse error".
 
 use super::tests::refuse;

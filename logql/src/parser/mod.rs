@@ -1,4 +1,4 @@
-//! Recursive descent over the whole grammar (logql.md section 2), with the error texts of Loki's generated parser:
+//! Recursive descent over the whole grammar, with the error texts of Loki's generated parser:
 //! what it lists as "expecting" is written down at the states concerned.
 
 mod check;

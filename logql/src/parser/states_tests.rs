@@ -1,4 +1,4 @@
-//! What follows in every state of the grammar, in the words of a refusal (logql.md section 2.1).
+//! What follows in every state of the grammar, in the words of a refusal.
 
 use super::tests::refuse;
 

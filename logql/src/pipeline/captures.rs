@@ -1,4 +1,4 @@
-//! `pattern`: text and captures in turn (logql.md section 6.4).
+//! `pattern`: text and captures in turn.
 
 use memchr::memmem::Finder;
 

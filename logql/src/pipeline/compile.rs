@@ -1,5 +1,5 @@
 //! From stages as written to stages as run: what is left out, in which order they run, and what of an entry's labels
-//! they need (logql.md sections 4 and 6.5).
+//! they need.
 
 use super::captures::Captures;
 use super::decolorize::Decolorizer;

@@ -1,4 +1,4 @@
-//! Label filters (logql.md section 7).
+//! Label filters.
 
 use memchr::memmem::Finder;
 use regex::bytes::Regex;

@@ -1,4 +1,4 @@
-//! `line_format` and `label_format` (logql.md section 8).
+//! `line_format` and `label_format`.
 
 use super::labels::{DETAILS, ERROR, Labels, Slot};
 use crate::ast::FormatValue;

@@ -1,4 +1,4 @@
-//! `ip("...")`: addresses in a line or value (logql.md section 4).
+//! `ip("...")`: addresses in a line or value.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

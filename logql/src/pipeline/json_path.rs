@@ -1,4 +1,4 @@
-//! `json x="path"`: chosen values under chosen names (logql.md section 6.2).
+//! `json x="path"`: chosen values under chosen names.
 //!
 //! The line is read up to the last value that is wanted, keys are compared as they are. Most faults go unnoticed; the
 //! search ends at the first thing that it cannot read.

@@ -1,5 +1,5 @@
 //! Members and values of JSON as Loki's parser sees them: it skips what it does not look at, so that many faults go
-//! unnoticed, and names those that it meets in its own way (logql.md section 6.1).
+//! unnoticed, and names those that it meets in its own way.
 
 use super::marks::{Marks, Quotes};
 use super::scan::{quote_or_bracket, string_end};

@@ -1,4 +1,4 @@
-//! The labels of one entry while its pipeline runs (logql.md section 5): stream labels, metadata, parsed labels, what
+//! The labels of one entry while its pipeline runs: stream labels, metadata, parsed labels, what
 //! was deleted, and the error slot.
 //!
 //! Stream labels and metadata stay where they are; bits say which are gone. Names and values of parsed labels are

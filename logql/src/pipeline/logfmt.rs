@@ -1,4 +1,4 @@
-//! `logfmt`: pairs `key=value`, values in quotes or not (logql.md section 6.3).
+//! `logfmt`: pairs `key=value`, values in quotes or not.
 
 use super::json::{clean, part};
 use super::labels::Labels;

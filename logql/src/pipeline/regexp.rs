@@ -1,4 +1,4 @@
-//! `regexp`: the named groups of the first match (logql.md section 6.4).
+//! `regexp`: the named groups of the first match.
 
 use regex::bytes::CaptureLocations;
 

@@ -1,4 +1,4 @@
-//! `unpack`: a packed line with labels (logql.md section 6.4).
+//! `unpack`: a packed line with labels.
 
 use super::json::{FAILED, push_unescaped};
 use super::json_scan::{Fault, Kind, Members};

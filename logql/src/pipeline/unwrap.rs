@@ -1,4 +1,4 @@
-//! `unwrap`: the sample value of an entry from one of its labels (logql.md section 10.2).
+//! `unwrap`: the sample value of an entry from one of its labels.
 
 use super::filter::Filter;
 use super::labels::Labels;

@@ -1,5 +1,5 @@
 //! What is known about the labels that anybody will read, so that parsers need not extract the others, and the label
-//! filters that run while a parser still reads (logql.md section 6.5).
+//! filters that run while a parser still reads.
 
 use super::filter::Filter;
 use super::labels::{ERROR, Labels};

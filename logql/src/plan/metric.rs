@@ -1,4 +1,4 @@
-//! Lowering of metric queries (logql.md sections 10 and 11).
+//! Lowering of metric queries.
 
 use super::{AggregateOp, BinaryNode, Lowering, Node, RangeLeaf, RangeOp, ReplaceNode};
 use crate::ParseError;

@@ -1,5 +1,4 @@
-//! The template language of `line_format` and `label_format`: Go's `text/template` with Loki's functions (logql.md
-//! sections 8 and 16).
+//! The template language of `line_format` and `label_format`: Go's `text/template` with Loki's functions.
 //!
 //! ```text
 //! text --lexer--> tokens --parser--> tree --exec--> bytes

@@ -1,4 +1,4 @@
-//! Stages that cannot run (logql.md section 2.1, second class).
+//! Stages that cannot run.
 
 fn check(stages: &str, expected: &str) {
     let query = format!("{{a=\"b\"}} {stages}");

@@ -1,4 +1,4 @@
-//! Label filters, and what they do to the error slot (logql.md section 7).
+//! Label filters, and what they do to the error slot.
 
 use super::{check_lines, pipeline, run_on};
 

@@ -1,4 +1,4 @@
-//! Labels of all origins: precedence, renaming, drop and keep (logql.md sections 5, 8 and 9).
+//! Labels of all origins: precedence, renaming, drop and keep.
 
 use super::{check_lines, labels_of, pipeline, run_on};
 

@@ -1,4 +1,4 @@
-//! What metric queries do not extract, and filters that run early (logql.md section 6.5).
+//! What metric queries do not extract, and filters that run early.
 
 use super::{check_lines, metric, pipeline, run_on};
 

@@ -1,4 +1,4 @@
-//! Parsers, line by line (logql.md section 6).
+//! Parsers, line by line.
 
 use super::{check_lines, pipeline, run_on};
 

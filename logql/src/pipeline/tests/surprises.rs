@@ -1,4 +1,4 @@
-//! What is most easily got wrong (logql.md section 14), as far as pipelines decide it.
+//! What is most easily got wrong, as far as pipelines decide it.
 
 use super::{EntryView, check_lines, labels_of, metric, pipeline, run_on};
 

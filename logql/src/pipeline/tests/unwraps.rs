@@ -1,4 +1,4 @@
-//! `unwrap`, and the filters after it (logql.md section 10.2).
+//! `unwrap`, and the filters after it.
 
 use super::show;
 use crate::ast::Expr;
