@@ -1,6 +1,6 @@
 //! Promises P4 (memory is bounded) and P5 (each byte is written once, compressed) on the real binary.
 //!
-//! Limits are those of DESIGN's table for a release build; a debug build's code is several times larger, and its pages
+//! Limits are those that are due for a release build; a debug build's code is several times larger, and its pages
 //! count as resident, so it gets [`DEBUG_CODE_KIB`] more.
 
 #![expect(

@@ -417,7 +417,7 @@ fn an_outage_of_ten_minutes_loses_nothing_and_takes_no_memory() {
     Node::stop(running);
 }
 
-/// What DESIGN's table allows the agent alone at 500 lines/s, KiB; unoptimised code is several times larger.
+/// What the agent alone may take at 500 lines/s, KiB; unoptimised code is several times larger.
 const RESIDENT_KIB: u64 = (9 << 10) + if cfg!(debug_assertions) { 12 << 10 } else { 0 };
 
 #[test]

@@ -20,7 +20,7 @@ pub enum Refused {
     Invalid(String),
 }
 
-/// Where entries go. The sink that makes entries durable owns the positions (DESIGN.md section 4).
+/// Where entries go. The sink that makes entries durable owns the positions.
 pub trait Sink {
     /// Offers a batch; takes all of it or nothing, and never blocks for longer than sealing a block (well under a
     /// millisecond).
