@@ -110,11 +110,12 @@ impl Last {
         let mut bytes = &window[..n];
         if from > 0 {
             // The line that begins before the window is the next one's.
-            match memchr::memchr(b'\n', bytes) {
+            match memchr::memchr(b'\n', bytes).filter(|at| at + 1 < n) {
                 Some(at) => {
                     self.end = from + at as u64 + 1;
                     bytes = &bytes[at + 1..];
                 }
+                // A record longer than the window, or the end of one: what it is stays unknown.
                 None => {
                     self.end = from;
                     return true;
