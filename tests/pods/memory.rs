@@ -76,7 +76,7 @@ fn p4_memory_of_a_folder_query_is_bounded_whatever_the_folder() {
         &["--limit", "4000", r#"{namespace="load"} |= "took=9""#],
         &[
             "--limit",
-            "4000",
+            "1000",
             "--forward",
             r#"{namespace="load"} | logfmt | n > 100"#,
         ],

@@ -156,6 +156,7 @@ fn a_folder_answers_like_a_store_filled_from_it() {
         || (count().trim() == lines.to_string()).then_some(()),
         || format!("{lines} lines, stored {}", count()),
     );
+    let mut rows = 0;
     for (n, query) in QUERIES.iter().enumerate() {
         for (w, (from, to)) in windows().into_iter().enumerate() {
             let (from, to) = (time(from), time(to));
@@ -178,9 +179,11 @@ fn a_folder_answers_like_a_store_filled_from_it() {
             };
             let stored = ask(&["--url", &url]);
             let read = ask(&["--pods-dir", pods, "--config", config]);
+            rows += read.lines().count();
             assert_same(&stored, &read, &format!("{query} {flags:?}"));
         }
     }
+    assert!(rows > 10_000, "{rows} rows compared");
 }
 
 fn assert_same(stored: &str, read: &str, what: &str) {

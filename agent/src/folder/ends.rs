@@ -48,7 +48,7 @@ pub(super) fn open_before(reading: &mut Reading, instance: &Instance, index: usi
 fn by_reading(reading: &mut Reading, instance: &Instance, index: usize) -> [bool; 2] {
     let mut chains: Chains = [None, None];
     // Without an answer there is nothing that could fail.
-    let read = reading.one(instance, index, &mut chains, &mut |_| Ok(()));
+    let read = reading.one(instance, index, None, &mut chains, &mut |_| Ok(()));
     if read.is_err() {
         return [false, false];
     }
@@ -110,11 +110,12 @@ impl Last {
         let mut bytes = &window[..n];
         if from > 0 {
             // The line that begins before the window is the next one's.
-            match memchr::memchr(b'\n', bytes) {
+            match memchr::memchr(b'\n', bytes).filter(|at| at + 1 < n) {
                 Some(at) => {
                     self.end = from + at as u64 + 1;
                     bytes = &bytes[at + 1..];
                 }
+                // A record longer than the window, or the end of one: what it is stays unknown.
                 None => {
                     self.end = from;
                     return true;
@@ -159,7 +160,7 @@ pub(super) fn newest(reading: &mut Reading, instance: &Instance) -> Option<i64> 
     for index in (0..instance.parts.len()).rev() {
         let mut chains: Chains = [None, None];
         let mut newest = None;
-        let _ = reading.one(instance, index, &mut chains, &mut |lines| {
+        let _ = reading.one(instance, index, None, &mut chains, &mut |lines| {
             newest = newest.max(lines.map(|line| line.ts).max());
             Ok(())
         });

@@ -12,7 +12,8 @@ use logql::value::Logs;
 
 use super::owner::{Owner, Views, is_selected};
 use super::reading::Line;
-use super::tree::Part;
+use super::sieve::Sieve;
+use super::tree::{Instance, Part};
 use super::{Folder, MARGIN, State};
 
 /// A part, or an instance whose parts are not known yet. Greater keys come first.
@@ -41,47 +42,17 @@ pub(super) fn logs(
         top: Top::new(limit, direction),
         budget: folder.limits.memory,
     };
-    let mut queue = BinaryHeap::new();
-    for (i, instance) in state.instances.iter().enumerate() {
-        let key = match direction {
-            Direction::Backward => instance.modified(),
-            // When it begins is not known before its files are opened.
-            Direction::Forward => i64::MAX,
-        };
-        if instance.modified().saturating_add(MARGIN) >= start
-            && is_selected(instance, &leaf.matchers, &folder.config)
-        {
-            queue.push(Item {
-                key,
-                instance: i,
-                part: None,
-            });
-        }
-    }
+    let sieve = Sieve::new(scan.filters);
+    let mut queue = Queue::new(folder, state, leaf, start, direction);
     while let Some(Item {
-        key,
-        instance: i,
-        part,
-    }) = queue.pop()
+        instance: i, part, ..
+    }) = queue.heap.pop()
     {
         let instance = &mut state.instances[i];
         let Some(index) = part else {
-            if direction == Direction::Backward && !scan.top.wants(key.saturating_add(MARGIN)) {
-                break;
-            }
-            instance.prepare();
-            for (p, part) in instance.parts.iter().enumerate() {
-                let key = match direction {
-                    Direction::Backward => part.high,
-                    Direction::Forward => !part.low,
-                };
-                if !part.misses(start, end - 1) {
-                    queue.push(Item {
-                        key,
-                        instance: i,
-                        part: Some(p),
-                    });
-                }
+            if scan.wants_instance(instance, direction) {
+                instance.prepare();
+                queue.push_parts(i, instance, (start, end - 1));
             }
             continue;
         };
@@ -101,13 +72,66 @@ pub(super) fn logs(
             let (first, last) = scan.top.cut(start, end);
             move |part: &Part| part.misses(first, last.saturating_sub(1))
         };
-        state
-            .reading
-            .part(instance, index, &unwanted, &mut |part, lines| {
-                scan.take((i, part), &mut entry, &views, lines)
-            })?;
+        state.reading.part(
+            instance,
+            index,
+            sieve.as_ref(),
+            &unwanted,
+            &mut |part, lines| scan.take((i, part), &mut entry, &views, lines),
+        )?;
     }
     Ok(scan.top.finish())
+}
+
+/// What is left to do.
+struct Queue {
+    heap: BinaryHeap<Item>,
+    direction: Direction,
+}
+
+impl Queue {
+    /// The instances of selected streams that were written to since `start`.
+    fn new(
+        folder: &Folder,
+        state: &State,
+        leaf: &LogLeaf,
+        start: i64,
+        direction: Direction,
+    ) -> Queue {
+        let instances = (0..).zip(&state.instances);
+        let selected = instances.filter(|(_, instance)| {
+            instance.modified().saturating_add(MARGIN) >= start
+                && is_selected(instance, &leaf.matchers, &folder.config)
+        });
+        let items = selected.map(|(i, instance)| Item {
+            key: match direction {
+                Direction::Backward => instance.modified(),
+                // When it begins is not known before its files are opened.
+                Direction::Forward => i64::MAX,
+            },
+            instance: i,
+            part: None,
+        });
+        Queue {
+            heap: items.collect(),
+            direction,
+        }
+    }
+
+    fn push_parts(&mut self, i: usize, instance: &Instance, (first, last): (i64, i64)) {
+        for (p, part) in instance.parts.iter().enumerate() {
+            if !part.misses(first, last) {
+                self.heap.push(Item {
+                    key: match self.direction {
+                        Direction::Backward => part.high,
+                        Direction::Forward => !part.low,
+                    },
+                    instance: i,
+                    part: Some(p),
+                });
+            }
+        }
+    }
 }
 
 struct LogScan<'p> {
@@ -119,6 +143,12 @@ struct LogScan<'p> {
 }
 
 impl LogScan<'_> {
+    /// Whether an instance whose files were not looked into may still contribute.
+    fn wants_instance(&self, instance: &Instance, direction: Direction) -> bool {
+        let newest = instance.modified().saturating_add(MARGIN);
+        direction == Direction::Forward || self.top.wants(newest)
+    }
+
     /// Whether a part may still contribute.
     fn wants(&self, part: &Part) -> bool {
         let (first, last) = self.top.cut(self.range.0, self.range.1);

@@ -15,6 +15,7 @@
 //!   a range; what shows that it was (a first record from after the last change) is read as a whole.
 //! - A line in pieces is joined across parts and files as in a tailing agent. If its beginning need not be read, its end
 //!   is not taken for a line.
+//! - Pieces of files without a text that the first filter asks for are passed over before they are made lines.
 //! - Levels are looked for only in lines that pass the leading filters, and only where the answer depends on them.
 
 mod ends;
@@ -23,6 +24,7 @@ mod logs;
 mod owner;
 mod range;
 mod reading;
+mod sieve;
 mod source;
 #[cfg(test)]
 mod tests;

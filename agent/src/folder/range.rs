@@ -7,6 +7,7 @@ use logql::value::Matrix;
 
 use super::owner::{Owner, Views, is_selected};
 use super::reading::Line;
+use super::sieve::Sieve;
 use super::tree::Part;
 use super::{Folder, MARGIN, State};
 use crate::labels::LEVELS;
@@ -34,6 +35,7 @@ pub(super) fn range(
         values: leaf.needs() == Needs::Value,
         sum,
     };
+    let sieve = Sieve::new(scan.filters);
     let unwanted = |part: &Part| part.misses(first, last);
     // All of them before any is read: what is rotated meanwhile is known again.
     for instance in &mut state.instances {
@@ -60,12 +62,16 @@ pub(super) fn range(
             if memo.is_none() && scan.fixed {
                 memo = Some(scan.memo(&views)?);
             }
-            state
-                .reading
-                .part(instance, part, &unwanted, &mut |_, lines| match &memo {
+            state.reading.part(
+                instance,
+                part,
+                sieve.as_ref(),
+                &unwanted,
+                &mut |_, lines| match &memo {
                     Some(memo) => scan.add_fixed(memo, &views, lines),
                     None => scan.add_any(i, &views, lines),
-                })?;
+                },
+            )?;
         }
     }
     scan.sum.finish()

@@ -9,12 +9,13 @@ use std::time::Duration;
 use logql::eval::EvalError;
 
 use super::ends;
+use super::sieve::{PIECE_BYTES, Sieve};
 use super::source::{self, Source};
 use super::tree::{Instance, LogFile, Part};
 use super::trouble::{Teller, What};
 use crate::config::Config;
 use crate::files;
-use crate::frame::{Chains, Context, Cursor, Framer, MAX_RECS, Out, Place};
+use crate::frame::{Chains, Context, Cursor, Format, Framer, MAX_RECS, Out, Place};
 use crate::stats::{Snapshot, Stats};
 
 /// Bytes read at once.
@@ -31,9 +32,12 @@ pub(super) struct Line<'a> {
     pub(super) bytes: &'a [u8],
 }
 
+/// Lines of a block.
+pub(super) type Lines<'l, 'a> = &'l mut dyn Iterator<Item = Line<'a>>;
 /// Takes lines.
-pub(super) type Visit<'v> =
-    &'v mut dyn FnMut(&mut dyn Iterator<Item = Line<'_>>) -> Result<(), EvalError>;
+pub(super) type Visit<'v> = &'v mut dyn FnMut(Lines<'_, '_>) -> Result<(), EvalError>;
+/// Takes lines of a part.
+pub(super) type VisitPart<'v> = &'v mut dyn FnMut(usize, Lines<'_, '_>) -> Result<(), EvalError>;
 
 /// Buffers, and what is known of the files so far.
 pub(super) struct Reading {
@@ -82,8 +86,9 @@ impl Reading {
         &mut self,
         instance: &mut Instance,
         index: usize,
+        sieve: Option<&Sieve<'_>>,
         unwanted: &dyn Fn(&Part) -> bool,
-        visit: &mut dyn FnMut(usize, &mut dyn Iterator<Item = Line<'_>>) -> Result<(), EvalError>,
+        visit: VisitPart<'_>,
     ) -> Result<(), EvalError> {
         let mut chains: Chains = [None, None];
         let mut first = index;
@@ -112,7 +117,9 @@ impl Reading {
             && (at <= index || chains.iter().any(Option::is_some))
         {
             instance.parts[at].done = true;
-            self.one(instance, at, &mut chains, &mut |lines| visit(at, lines))?;
+            self.one(instance, at, sieve, &mut chains, &mut |lines| {
+                visit(at, lines)
+            })?;
             at += 1;
         }
         self.flush(&mut chains, &mut |lines| visit(at - 1, lines))
@@ -123,6 +130,7 @@ impl Reading {
         &mut self,
         instance: &Instance,
         index: usize,
+        sieve: Option<&Sieve<'_>>,
         chains: &mut Chains,
         visit: Visit<'_>,
     ) -> Result<(), EvalError> {
@@ -151,7 +159,7 @@ impl Reading {
                 }
             };
             have += n;
-            let taken = self.frame(have, &part, &mut cursor, chains, visit)?;
+            let taken = self.frame(have, (&part, sieve), &mut cursor, chains, visit)?;
             self.block.copy_within(taken..have, 0);
             have -= taken;
             if n == 0 {
@@ -189,28 +197,44 @@ impl Reading {
     fn frame(
         &mut self,
         have: usize,
-        part: &Part,
+        (part, sieve): (&Part, Option<&Sieve<'_>>),
         cursor: &mut Cursor,
         chains: &mut Chains,
         visit: Visit<'_>,
     ) -> Result<usize, EvalError> {
         let mut taken = 0;
         loop {
+            let rest = &self.block[taken..have];
+            let mut data = rest;
+            if let Some(sieve) = sieve
+                && cursor.format == Format::Cri
+                && cursor.long.is_none()
+                && chains.iter().all(Option::is_none)
+            {
+                let piece = &rest[..rest.len().min(PIECE_BYTES)];
+                data = memchr::memrchr(b'\n', piece).map_or(rest, |end| &rest[..=end]);
+                if data.len() <= PIECE_BYTES && sieve.rejects(data) && data.ends_with(b"\n") {
+                    cursor.read_at += data.len() as u64;
+                    cursor.in_nul = false;
+                    taken += data.len();
+                    continue;
+                }
+            }
+            let all = data.len() == rest.len();
             let context = Context {
                 // Found later, for the lines that pass the filters.
                 wants_level: false,
                 late: [false, false],
-                full: taken == 0 && have == self.block.len(),
+                full: all && taken == 0 && have == self.block.len(),
                 now: part.time,
             };
             let from = cursor.next_offset();
             self.out.clear();
-            let data = &self.block[taken..have];
             self.framer
                 .frame(context, cursor, chains, data, &mut self.out);
             visit(&mut lines(&self.out, data))?;
             taken += (cursor.next_offset() - from) as usize;
-            if self.out.recs.len() < MAX_RECS {
+            if all && self.out.recs.len() < MAX_RECS {
                 return Ok(taken);
             }
         }

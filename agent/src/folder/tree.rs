@@ -23,11 +23,14 @@ use crate::labels::{PodName, is_container_name};
 
 /// Listings of one directory at most: a kubelet rotates a container every ten seconds at most.
 const LISTINGS_MAX: usize = 10;
-/// Bytes of a part, and most parts of a file: larger files have larger parts.
+/// Bytes of the last part of a file. Those before it are twice as large each, up to [`PART_BYTES`]: the newest lines are
+/// asked for most.
+const LAST_BYTES: u64 = 128 << 10;
+/// Bytes of most parts, and how many of them a file has at most: larger files have larger parts.
 const PART_BYTES: u64 = 1 << 20;
 const PARTS_MAX: u64 = 64;
-/// Bytes read to find the start of a record.
-const PEEK_BYTES: usize = 64 << 10;
+/// Bytes read to find the start of a record: first a few, then more than a record of a container runtime has.
+const PEEK_BYTES: [usize; 2] = [4 << 10, 64 << 10];
 /// What a file, its path and its parts are taken to need beside their text, bytes.
 const FILE_BYTES: usize = 400;
 
@@ -296,7 +299,7 @@ impl Part {
 }
 
 fn start_of(file: &File, gz: bool) -> io::Result<Start> {
-    let mut head = vec![0; PEEK_BYTES];
+    let mut head = vec![0; PEEK_BYTES[1]];
     let n = if gz {
         source::read_full(&mut source::decoder(file.try_clone()?), &mut head)?
     } else {
@@ -330,44 +333,58 @@ fn cut(index: usize, file: &LogFile, opened: &File, start: &Start, parts: &mut V
     let whole = Part::whole(index, file, start.format, start.time);
     let first = parts.len();
     parts.push(whole);
-    if file.gz || file.size < 2 * PART_BYTES || whole.low == i64::MIN {
+    if file.gz || whole.low == i64::MIN {
         return;
     }
-    let step = PART_BYTES.max(file.size.div_ceil(PARTS_MAX));
-    let mut peek = vec![0; PEEK_BYTES];
-    let mut at = step;
-    while at + step / 2 < file.size {
-        if let Some((from, time)) = record_after(opened, at, start.format, &mut peek) {
-            let last = parts.len() - 1;
-            // A clock that was set back: what the file's ends say still holds.
-            if time < parts[last].low.saturating_sub(MARGIN)
-                || time > whole.high.saturating_add(MARGIN)
-            {
-                parts.truncate(first);
-                parts.push(Part {
-                    low: i64::MIN,
-                    high: i64::MAX,
-                    ..whole
-                });
-                return;
-            }
-            parts[last].to = Some(from);
-            parts[last].high = time;
-            parts[last].time = time;
+    let mut peek = vec![0; PEEK_BYTES[1]];
+    for at in edges(file.size) {
+        let last = parts.len() - 1;
+        let Some((from, time)) = record_after(opened, at, start.format, &mut peek)
+            .filter(|(from, _)| *from > parts[last].from)
+        else {
+            continue;
+        };
+        // A clock that was set back: what the file's ends say does not hold between them.
+        let set_back = time < parts[last].low.saturating_sub(MARGIN);
+        if set_back || time > whole.high.saturating_add(MARGIN) {
+            parts.truncate(first);
             parts.push(Part {
-                from,
-                low: time,
+                low: i64::MIN,
+                high: i64::MAX,
                 ..whole
             });
+            return;
         }
-        at += step;
+        parts[last].to = Some(from);
+        parts[last].high = time;
+        parts[last].time = time;
+        parts.push(Part {
+            from,
+            low: time,
+            ..whole
+        });
     }
+}
+
+/// Where parts of a file of this size begin, about, from its beginning on.
+fn edges(size: u64) -> Vec<u64> {
+    let most = PART_BYTES.max(size.div_ceil(PARTS_MAX));
+    let (mut edges, mut at, mut bytes) = (Vec::new(), size, LAST_BYTES);
+    while at > bytes + bytes / 2 {
+        at -= bytes;
+        edges.push(at);
+        bytes = (bytes * 2).min(most);
+    }
+    edges.reverse();
+    edges
 }
 
 /// The next record that begins after an offset, and its time; `None` if none is found near.
 fn record_after(file: &File, at: u64, format: Format, peek: &mut [u8]) -> Option<(u64, i64)> {
-    let n = source::read_full_at(file, peek, at).ok()?;
-    let line = memchr::memchr(b'\n', &peek[..n])? + 1;
-    let time = first_time(&peek[line..n], format)?;
-    Some((at + line as u64, time))
+    PEEK_BYTES.into_iter().find_map(|bytes| {
+        let n = source::read_full_at(file, &mut peek[..bytes], at).ok()?;
+        let line = memchr::memchr(b'\n', &peek[..n])? + 1;
+        let time = first_time(&peek[line..n], format)?;
+        Some((at + line as u64, time))
+    })
 }
