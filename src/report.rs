@@ -62,13 +62,22 @@ impl Failure {
         self
     }
 
+    /// Shows the place in `query` that the message names, if it names one.
+    pub(crate) fn pointing_into(mut self, query: &str) -> Failure {
+        if let Some(excerpt) = excerpt(&self.message, query) {
+            self.message.push('\n');
+            self.message.push_str(&excerpt);
+        }
+        self
+    }
+
     /// A whole help text to print after the message.
     pub(crate) fn with_help(mut self, help: String) -> Failure {
         self.help = Some(help);
         self
     }
 
-    /// The first line.
+    /// The message, without causes.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -103,6 +112,26 @@ impl Failure {
         let _ = err.write_all(sanitise(&text, Newlines::Keep).as_bytes());
         ExitCode::from(self.code)
     }
+}
+
+/// The line of a query that a parse error is about, and a mark below the place: `parse error at line 1, col 9: ...`. Some
+/// errors name line 0, which is none.
+fn excerpt(message: &str, query: &str) -> Option<String> {
+    /// Characters shown before the place, and in all.
+    const BEFORE: usize = 50;
+    const SHOWN: usize = 90;
+    let place = message.strip_prefix("parse error at line ")?;
+    let (line, place) = place.split_once(", col ")?;
+    let (col, _) = place.split_once(':')?;
+    let (line, col): (usize, usize) = (line.parse().ok()?, col.parse().ok()?);
+    let text = query.split('\n').nth(line.checked_sub(1)?)?;
+    let at = col.checked_sub(1)?;
+    let from = at.saturating_sub(BEFORE);
+    let shown: String = text.chars().skip(from).take(SHOWN).collect();
+    let shown = shown.replace(char::is_control, " ");
+    let cut = if from > 0 { "..." } else { "" };
+    let blanks = " ".repeat(cut.len() + at - from);
+    Some(format!("  {cut}{shown}\n  {blanks}^"))
 }
 
 /// Tells the user something that is no failure, on stderr.
@@ -190,6 +219,28 @@ mod tests {
         check("abc\u{202e}fed", "abc\\u{202e}fed");
         check("umlaut \u{e4}", "umlaut \u{e4}");
         assert_eq!(sanitise("a\nb", Newlines::Keep), "a\nb");
+    }
+
+    #[test]
+    fn errors_point_into_the_query() {
+        let check = |message: &str, query: &str, want: Option<&str>| {
+            assert_eq!(excerpt(message, query).as_deref(), want, "{message}");
+        };
+        let at = |line, col| format!("parse error at line {line}, col {col}: syntax error");
+        check(&at(1, 3), "{a", Some("  {a\n    ^"));
+        check(&at(2, 1), "{a=`b`}\n|\tx", Some("  | x\n  ^"));
+        let long = format!("{}{}", "a".repeat(60), "b".repeat(60));
+        let shown = format!(
+            "  ...{}{}\n  {}^",
+            "a".repeat(50),
+            "b".repeat(40),
+            " ".repeat(53)
+        );
+        check(&at(1, 61), &long, Some(&shown));
+        check(&at(0, 1), "{a", None);
+        check(&at(3, 1), "{a", None);
+        check("parse error : too long", "{a", None);
+        check("max entries limit", "{a", None);
     }
 
     #[test]

@@ -28,8 +28,12 @@ enum Output {
 /// # Errors
 /// Wrong flags, no answer, or the server's error.
 pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
+    answer(raw).map_err(|failure| failure.pointing_into(query_of(raw)))
+}
+
+fn answer(raw: &Raw) -> Result<(), Failure> {
     let pods = raw.has("pods-dir");
-    for flag in PODS_FLAGS.iter().filter(|flag| !pods && raw.has(flag)) {
+    if let Some(flag) = PODS_FLAGS.iter().find(|flag| !pods && raw.has(flag)) {
         return Err(Failure::usage(format!(
             "`--{flag}` goes with `--pods-dir`: a store has its own labels and limits"
         )));
