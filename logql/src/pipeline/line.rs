@@ -335,14 +335,16 @@ fn find_in_column(column: &[u8], from: usize, regex: &Regex, line: &Decoding) ->
     found
 }
 
-/// The longest literal that every match holds.
+/// The longest literal that every match holds. U+FFFD is none: bytes that are no text match it, too.
 fn required(hir: &Hir) -> Option<Finder<'static>> {
     longest(hir).map(|text| Finder::new(text).into_owned())
 }
 
 fn longest(hir: &Hir) -> Option<&[u8]> {
     match hir.kind() {
-        HirKind::Literal(literal) => Some(&literal.0),
+        HirKind::Literal(literal) => {
+            (!holds_replacement(hir) && !literal.0.is_empty()).then_some(&literal.0)
+        }
         HirKind::Capture(capture) => longest(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => longest(&repetition.sub),
         HirKind::Concat(parts) => parts
