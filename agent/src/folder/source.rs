@@ -1,7 +1,7 @@
 //! Opening files of a folder that somebody else may be rotating, and reading them block by block.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
@@ -57,6 +57,14 @@ pub(super) fn open_moved(instance: &Instance, index: usize) -> Option<(File, boo
         None => f.path == file.compressed(),
     })?;
     Some((open(compressed)?, true))
+}
+
+/// The same file, to be read from its beginning.
+pub(super) fn from_start(file: &File) -> io::Result<File> {
+    let mut file = file.try_clone()?;
+    // The position is shared with the clones.
+    file.seek(io::SeekFrom::Start(0))?;
+    Ok(file)
 }
 
 /// Where the bytes of a part come from.
