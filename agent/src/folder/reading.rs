@@ -274,19 +274,9 @@ impl Reading {
         tell(zeros, What::Zeros(zeros));
         let timeless = now.malformed - before.malformed;
         tell(timeless, What::Timeless(timeless));
-        let (lines, bytes) = (
-            now.truncated - before.truncated,
-            now.truncated_bytes - before.truncated_bytes,
-        );
+        let bytes = now.truncated_bytes - before.truncated_bytes;
         let limit = self.max_line;
-        tell(
-            lines,
-            What::Cut {
-                lines,
-                bytes,
-                limit,
-            },
-        );
+        tell(bytes, What::Cut { bytes, limit });
     }
 }
 

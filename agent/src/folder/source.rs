@@ -54,6 +54,11 @@ pub(super) fn open_moved(instance: &Instance, index: usize) -> Option<(File, boo
             let has = open(f).and_then(|opened| files::gz_fingerprint(opened).ok()?);
             has == Some(print)
         }
+        None if file.live => {
+            // It was rotated, too: the oldest one that was not there before, in any form.
+            let mut listed = instance.files.iter();
+            !listed.any(|known| known.path == f.path || known.compressed() == f.path)
+        }
         None => f.path == file.compressed(),
     })?;
     Some((open(compressed)?, true))
