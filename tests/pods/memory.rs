@@ -104,7 +104,6 @@ fn p4_memory_of_a_folder_query_is_bounded_whatever_the_folder() {
             let args = [&["query", "--pods-dir", dir.to_str().unwrap()], query].concat();
             peak(&mut drupelet(&args))
         });
-        println!("{query:?}: {} KiB of 20 MiB, {} KiB of 200 MiB", a.0, b.0);
         assert!(b.0 <= PEAK_MAX, "{query:?}: {} KiB", b.0);
         assert!(
             b.0 <= a.0 + GROWTH_MAX,
