@@ -18,8 +18,8 @@ use crate::files;
 use crate::frame::{Chains, Context, Cursor, Format, Framer, MAX_RECS, Out, Place};
 use crate::stats::{Snapshot, Stats};
 
-/// Bytes read at once.
-const BLOCK_BYTES: usize = 256 << 10;
+/// Bytes read at once: what is copied out of the page cache should still be in the second-level cache when it is framed.
+const BLOCK_BYTES: usize = 64 << 10;
 /// A file that was written to this lately may end in a record that is still being written.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -274,19 +274,9 @@ impl Reading {
         tell(zeros, What::Zeros(zeros));
         let timeless = now.malformed - before.malformed;
         tell(timeless, What::Timeless(timeless));
-        let (lines, bytes) = (
-            now.truncated - before.truncated,
-            now.truncated_bytes - before.truncated_bytes,
-        );
+        let bytes = now.truncated_bytes - before.truncated_bytes;
         let limit = self.max_line;
-        tell(
-            lines,
-            What::Cut {
-                lines,
-                bytes,
-                limit,
-            },
-        );
+        tell(bytes, What::Cut { bytes, limit });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening files of a folder that somebody else may be rotating, and reading them block by block.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
@@ -54,9 +54,22 @@ pub(super) fn open_moved(instance: &Instance, index: usize) -> Option<(File, boo
             let has = open(f).and_then(|opened| files::gz_fingerprint(opened).ok()?);
             has == Some(print)
         }
+        None if file.live => {
+            // It was rotated, too: the oldest one that was not there before, in any form.
+            let mut listed = instance.files.iter();
+            !listed.any(|known| known.path == f.path || known.compressed() == f.path)
+        }
         None => f.path == file.compressed(),
     })?;
     Some((open(compressed)?, true))
+}
+
+/// The same file, to be read from its beginning.
+pub(super) fn from_start(file: &File) -> io::Result<File> {
+    let mut file = file.try_clone()?;
+    // The position is shared with the clones.
+    file.seek(io::SeekFrom::Start(0))?;
+    Ok(file)
 }
 
 /// Where the bytes of a part come from.

@@ -300,22 +300,37 @@ impl Part {
 
 fn start_of(file: &File, gz: bool) -> io::Result<Start> {
     let mut head = vec![0; PEEK_BYTES[1]];
-    let n = if gz {
-        source::read_full(&mut source::decoder(file.try_clone()?), &mut head)?
-    } else {
-        source::read_full_at(file, &mut head, 0)?
-    };
-    head.truncate(n);
-    let format = match head.first() {
-        None => Format::Unknown,
-        Some(b'{') => Format::Docker,
-        Some(_) => Format::Cri,
-    };
-    Ok(Start {
-        fingerprint: files::fingerprint(&head[..n.min(FINGERPRINT_BYTES)]),
-        format,
-        time: first_time(&head, format),
-    })
+    let mut start = None;
+    for bytes in PEEK_BYTES {
+        let head = &mut head[..bytes];
+        let n = if gz {
+            source::read_full(&mut source::decoder(source::from_start(file)?), head)?
+        } else {
+            source::read_full_at(file, head, 0)?
+        };
+        let found = Start::of(&head[..n]);
+        let enough = n < bytes || found.time.is_some();
+        start = Some(found);
+        if enough {
+            break;
+        }
+    }
+    Ok(start.expect("there are sizes to try"))
+}
+
+impl Start {
+    fn of(head: &[u8]) -> Start {
+        let format = match head.first() {
+            None => Format::Unknown,
+            Some(b'{') => Format::Docker,
+            Some(_) => Format::Cri,
+        };
+        Start {
+            fingerprint: files::fingerprint(&head[..head.len().min(FINGERPRINT_BYTES)]),
+            format,
+            time: first_time(head, format),
+        }
+    }
 }
 
 /// The time of the first record among some bytes that begin at the start of a line.

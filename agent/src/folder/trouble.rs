@@ -35,10 +35,8 @@ pub enum What {
     Vanished,
     /// Bytes at its end that are no whole record: left out.
     Torn(u64),
-    /// Lines that were too long: they lack that many bytes.
+    /// Lines that were too long.
     Cut {
-        /// How many lines.
-        lines: u64,
         /// Bytes that they lack.
         bytes: u64,
         /// The longest possible line.
@@ -94,14 +92,10 @@ impl fmt::Display for Trouble {
                 "`{path}` ends in the middle of a record, its last {n} byte{} left out",
                 s(*n)
             ),
-            What::Cut {
-                lines,
-                bytes,
-                limit,
-            } => write!(
+            What::Cut { bytes, limit } => write!(
                 f,
-                "`{path}`: {lines} line{} longer than {limit} bytes (max_line_size), {bytes} bytes left out",
-                s(*lines)
+                "`{path}`: lines longer than {limit} bytes (max_line_size) are cut, {bytes} byte{} left out",
+                s(*bytes)
             ),
             What::Zeros(n) => write!(f, "`{path}`: {n} run{} of zero bytes passed over", s(*n)),
             What::Timeless(n) => write!(
