@@ -29,7 +29,7 @@ enum Output {
 /// Wrong flags, no answer, or the server's error.
 pub(crate) fn run(raw: &Raw) -> Result<(), Failure> {
     let pods = raw.has("pods-dir");
-    for flag in PODS_FLAGS.iter().filter(|flag| !pods && raw.has(flag)) {
+    if let Some(flag) = PODS_FLAGS.iter().find(|flag| !pods && raw.has(flag)) {
         return Err(Failure::usage(format!(
             "`--{flag}` goes with `--pods-dir`: a store has its own labels and limits"
         )));
