@@ -503,7 +503,14 @@ fn p2_an_answer_waits_for_the_device() {
 fn waiting_pushes_are_bounded() {
     with_store(limits(), async |at, service| {
         let (free, held) = std::sync::mpsc::channel::<()>();
-        service.pushes.run(move || held.recv().unwrap()).unwrap();
+        let (began, begin) = std::sync::mpsc::channel();
+        let hold = move || {
+            began.send(()).unwrap();
+            held.recv().unwrap();
+        };
+        service.pushes.run(hold).unwrap();
+        // As long as it waits in the queue, it takes a place there that would be free later.
+        begin.recv().unwrap();
         while service.pushes.run(|| ()).is_ok() {}
         let got = push(at, JSON, b"{}").await;
         refused(&got, 429, "too many outstanding requests");
