@@ -233,6 +233,9 @@ pub(crate) struct Gz {
     /// Decompressed bytes from `start` on.
     buffer: Vec<u8>,
     start: u64,
+    /// Damage that was met; nothing is decompressed behind it.
+    damage: Option<io::Error>,
+    damaged: bool,
 }
 
 impl std::fmt::Debug for Gz {
@@ -247,11 +250,21 @@ impl Gz {
             decoder: MultiGzDecoder::new(io::BufReader::with_capacity(16 * 1024, file)),
             buffer: Vec::new(),
             start: 0,
+            damage: None,
+            damaged: false,
         }
     }
 
+    /// Where the file is damaged or cut short, once: the bytes before it were given by then.
+    pub(crate) fn take_damage(&mut self) -> Option<io::Error> {
+        self.damage.take()
+    }
+
     /// Up to `max` decompressed bytes at `offset`, which never lies before that of the call before. Fewer only at the
-    /// end.
+    /// end, or where [`Gz::take_damage`] tells of damage.
+    ///
+    /// # Errors
+    /// Damage before the first byte that is wanted.
     pub(crate) fn read(&mut self, offset: u64, max: usize) -> io::Result<&[u8]> {
         let drop = offset
             .saturating_sub(self.start)
@@ -266,13 +279,21 @@ impl Gz {
                 n => self.start += n as u64,
             }
         }
-        while self.buffer.len() < max {
+        while self.buffer.len() < max && !self.damaged {
             let have = self.buffer.len();
             self.buffer.resize(max, 0);
             let n = self.decoder.read(&mut self.buffer[have..]);
             self.buffer.truncate(have + *n.as_ref().unwrap_or(&0));
-            if n? == 0 {
-                break;
+            match n {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) => {
+                    self.damaged = true;
+                    if self.buffer.is_empty() {
+                        return Err(e);
+                    }
+                    self.damage = Some(e);
+                }
             }
         }
         Ok(&self.buffer[..self.buffer.len().min(max)])

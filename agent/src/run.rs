@@ -373,6 +373,10 @@ impl<S: Sink> Agent<S> {
                 return Flow::Continue;
             }
         }
+        if let Some(e) = gz.take_damage() {
+            add(&self.config.stats.read_errors, 1);
+            tracing::warn!(path = %f.path.display(), error = %e, "log file is damaged; what comes before is kept");
+        }
         self.taken(iid, index, From::Gz, now, shutdown).await
     }
 

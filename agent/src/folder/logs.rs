@@ -41,6 +41,7 @@ pub(super) fn logs(
         pipeline: leaf.pipeline.run().at(folder.limits.now),
         top: Top::new(limit, direction),
         budget: folder.limits.memory,
+        held: leaf.regex_bytes,
     };
     let sieve = Sieve::new(scan.filters);
     let mut queue = Queue::new(folder, state, leaf, start, direction);
@@ -140,6 +141,8 @@ struct LogScan<'p> {
     pipeline: PipelineRun<'p>,
     top: Top,
     budget: usize,
+    /// Bytes of it that regexes take.
+    held: usize,
 }
 
 impl LogScan<'_> {
@@ -186,7 +189,7 @@ impl LogScan<'_> {
                     entry: *entry,
                 };
                 self.top
-                    .push(line.ts, arrival, &outcome, (self.budget, 0))?;
+                    .push(line.ts, arrival, &outcome, (self.budget, self.held))?;
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
     reason = "tests play kubelet: they write, rename and remove log files"
 )]
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -32,6 +33,35 @@ fn only_the_compressed_file_is_left() {
     lab.run(async |lab| {
         w.out("f");
         lab.expect(&["a", "e", "b1b2", "c", "d", "f"]).await;
+    });
+}
+
+#[test]
+fn a_damaged_compressed_file_is_taken_up_to_the_damage() {
+    let mut lab = Lab::new();
+    let dir = lab.web();
+    let mut w = Writer::open(dir.join("0.log"));
+    let all: Vec<String> = (0..3000_u32)
+        .map(|i| format!("{i} {}", i.wrapping_mul(0x9E37_79B9)))
+        .collect();
+    all.iter().for_each(|line| w.out(line));
+    rename(&dir, "0.log", "0.log.20261120-090000");
+    gzip(&dir, "0.log.20261120-090000");
+    Writer::open(dir.join("0.log")).out("live");
+    // A power cut while the kubelet compressed, or a bad card.
+    let path = dir.join("0.log.20261120-090000.gz");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let mut text = Vec::new();
+    let cut = flate2::read::GzDecoder::new(&whole[..whole.len() / 2]).read_to_end(&mut text);
+    cut.unwrap_err();
+    let kept = text.iter().filter(|b| **b == b'\n').count();
+    assert!((100..2900).contains(&kept), "{kept}");
+    let mut want: Vec<&str> = all[..kept].iter().map(String::as_str).collect();
+    want.push("live");
+    lab.run(async |lab| {
+        lab.expect(&want).await;
+        assert_eq!(lab.stats().read_errors, 1);
     });
 }
 
