@@ -6,7 +6,7 @@
 //!          raw lines, a column at once +     labels::Labels --+--> line, labels, sample value
 //! ```
 //!
-//! An entry's labels are held by [`labels`]; parsers are told by [`wanted`] which of them anybody reads. Nothing is
+//! An entry's labels are held by `labels`; parsers are told by `wanted` which of them anybody reads. Nothing is
 //! allocated for an entry once the buffers of a [`PipelineRun`] have their size.
 
 mod captures;

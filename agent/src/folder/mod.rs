@@ -11,7 +11,7 @@
 //! - One file is open at a time, read in blocks. What is held: a row for each file, one block, and the answer.
 //! - What cannot contribute is not read: what was last changed before the range, what begins after it, and, once an
 //!   answer is full, what is older (or newer) than its last entry. Times of files and of first records decide, with
-//!   [`MARGIN`] to spare. Where a clock was set back further while a file was written, lines may be missed at the edges of
+//!   a minute to spare. Where a clock was set back further while a file was written, lines may be missed at the edges of
 //!   a range; what shows that it was (a first record from after the last change) is read as a whole.
 //! - A line in pieces is joined across parts and files as in a tailing agent. If its beginning need not be read, its end
 //!   is not taken for a line.
