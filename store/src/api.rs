@@ -1,5 +1,4 @@
-//! The store as the rest of the program sees it. (Stub: bodies are replaced by the store's implementation; the
-//! signatures are the agreed boundary.)
+//! The store as the rest of the program sees it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
