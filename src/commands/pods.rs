@@ -18,6 +18,9 @@ use crate::config::Config;
 use crate::report::{Failure, note, written};
 use crate::time::now_ns;
 
+const PERMISSION: &str =
+    "pod logs belong to root: run as root, or with the capability CAP_DAC_READ_SEARCH";
+
 /// # Errors
 /// Flags that do not go with it, a query that does not parse or cannot be answered, a directory without pod logs, or with
 /// none that can be read.
@@ -35,11 +38,7 @@ pub(super) fn run(
     written(printed)?;
     let read = folder.read();
     if read.opened == 0 && read.left_out > 0 {
-        return Err(
-            Failure::failed("none of the log files could be read").with_hint(
-                "pod logs belong to root: run as root, or with the capability CAP_DAC_READ_SEARCH",
-            ),
-        );
+        return Err(Failure::failed("none of the log files could be read").with_hint(PERMISSION));
     }
     Ok(())
 }
@@ -101,9 +100,7 @@ fn refused(error: &FolderError) -> Failure {
     };
     match error {
         FolderError::Unreadable { source, .. } => match source.kind() {
-            io::ErrorKind::PermissionDenied => failure.with_hint(
-                "pod logs belong to root: run as root, or with the capability CAP_DAC_READ_SEARCH",
-            ),
+            io::ErrorKind::PermissionDenied => failure.with_hint(PERMISSION),
             _ => failure.with_hint(
                 "`--pods-dir` is the directory that holds NAMESPACE_POD_UID directories, such as /var/log/pods",
             ),
