@@ -84,6 +84,7 @@ pub(super) struct Buffers {
     pub(super) scratch: Scratch,
     /// The decoded metadata column; its ids are moved to [`Scratch::metadata`].
     pub(super) metadata: Metadata,
+    metadata_bytes: usize,
 }
 
 impl Buffers {
@@ -99,13 +100,16 @@ impl Buffers {
             compressed: 0,
             scratch: Scratch::default(),
             metadata: Metadata::default(),
+            metadata_bytes: 0,
         })
     }
 
     /// Bytes held, about.
     pub(super) fn memory(&self) -> usize {
-        let metadata: usize = self.metadata.sets.iter().map(set_memory).sum();
-        self.stored.capacity() + self.lengths.capacity() * 4 + self.scratch.memory() + metadata
+        self.stored.capacity()
+            + self.lengths.capacity() * 4
+            + self.scratch.memory()
+            + self.metadata_bytes
     }
 
     /// Reads the header and checks that the selected rows lie in the block.
@@ -180,6 +184,7 @@ impl Buffers {
         out.ids = std::mem::take(&mut self.scratch.metadata);
         let done = decoder.metadata(header, stored, out);
         self.scratch.metadata = std::mem::take(&mut out.ids);
+        self.metadata_bytes = out.sets.iter().map(set_memory).sum();
         done.map_err(|e| at(block, e))
     }
 
