@@ -23,9 +23,10 @@ mod top;
 mod vector_model_tests;
 mod windows;
 
-pub use accumulate::{Accumulator, SeriesId};
+pub use accumulate::{Accumulator, Known, SeriesId};
 pub(crate) use label_replace::LabelReplacer;
-pub use top::{Arrival, Top, over_budget};
+pub use memory::over_budget;
+pub use top::{Arrival, Top};
 
 use crate::ast::Grouping;
 use crate::plan::{

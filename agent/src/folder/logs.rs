@@ -6,7 +6,7 @@
 use std::collections::BinaryHeap;
 
 use logql::eval::{Arrival, EvalError, Top};
-use logql::pipeline::{EntryView, LineFilter, PipelineRun};
+use logql::pipeline::{LineFilter, PipelineRun};
 use logql::plan::{Direction, LogLeaf};
 use logql::value::Logs;
 
@@ -41,7 +41,7 @@ pub(super) fn logs(
         pipeline: leaf.pipeline.run().at(folder.limits.now),
         top: Top::new(limit, direction),
         budget: folder.limits.memory,
-        held: leaf.regex_bytes,
+        held: folder.held + leaf.regex_bytes,
     };
     let sieve = Sieve::new(scan.filters);
     let mut queue = Queue::new(folder, state, leaf, start, direction);
@@ -141,7 +141,7 @@ struct LogScan<'p> {
     pipeline: PipelineRun<'p>,
     top: Top,
     budget: usize,
-    /// Bytes of it that regexes take.
+    /// Bytes of it that are taken by others.
     held: usize,
 }
 
@@ -176,13 +176,7 @@ impl LogScan<'_> {
             {
                 continue;
             }
-            let view = EntryView {
-                ts: line.ts,
-                line: line.bytes,
-                stream: views.stream(line.stream),
-                metadata: views.metadata(views.level(&line)),
-            };
-            if let Some(outcome) = self.pipeline.process_filtered(&view) {
+            if let Some(outcome) = self.pipeline.process_filtered(&views.entry(&line)) {
                 let arrival = Arrival {
                     sequence: instance as u64,
                     chunk: part as u32,

@@ -67,6 +67,8 @@ pub struct Limits {
 pub struct Folder {
     config: Config,
     limits: Limits,
+    /// Bytes of the limit that the list of files and the buffers take.
+    held: usize,
     root: PathBuf,
     state: RefCell<State>,
 }
@@ -107,12 +109,9 @@ impl Folder {
             });
         }
         let reading = Reading::new(&config, teller);
-        let held = bytes + Reading::memory();
         Ok(Folder {
-            limits: Limits {
-                memory: limits.memory.saturating_sub(held),
-                ..limits
-            },
+            limits,
+            held: bytes + Reading::memory(),
             root: place.root,
             config,
             state: RefCell::new(State { instances, reading }),

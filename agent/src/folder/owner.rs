@@ -2,6 +2,7 @@
 
 use logql::Pairs;
 use logql::matcher::{Matcher, all_match};
+use logql::pipeline::EntryView;
 
 use super::reading::Line;
 use super::tree::Instance;
@@ -59,6 +60,17 @@ impl Views<'_> {
 
     pub(super) fn metadata(&self, level: u8) -> Pairs<'_> {
         &self.metadata[usize::from(level)]
+    }
+
+    /// A line as the pipeline sees it.
+    #[inline]
+    pub(super) fn entry<'v>(&'v self, line: &Line<'v>) -> EntryView<'v> {
+        EntryView {
+            ts: line.ts,
+            line: line.bytes,
+            stream: self.stream(line.stream),
+            metadata: self.metadata(self.level(line)),
+        }
     }
 
     /// The level of a line.

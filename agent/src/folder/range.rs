@@ -1,8 +1,8 @@
 //! Range aggregations: every line of the parts that windows can hold, into an accumulator.
 
-use logql::eval::{Accumulator, EvalError, SeriesId};
+use logql::eval::{Accumulator, EvalError, Known};
 use logql::pipeline::{EntryView, LineFilter, PipelineRun};
-use logql::plan::{Needs, RangeLeaf, Steps};
+use logql::plan::{RangeLeaf, Steps};
 use logql::value::Matrix;
 
 use super::owner::{Owner, Views, is_selected};
@@ -20,8 +20,8 @@ pub(super) fn range(
     steps: Steps,
     held: usize,
 ) -> Result<Matrix, EvalError> {
-    let left = folder.limits.memory.saturating_sub(held);
-    let sum = Accumulator::new(leaf, steps, folder.limits.series, left);
+    let (series, memory) = (folder.limits.series, folder.limits.memory);
+    let sum = Accumulator::new(leaf, steps, series, memory).beside(folder.held + held);
     // Windows are open below and closed above.
     let (after, last) = leaf.span(steps);
     let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
@@ -32,7 +32,6 @@ pub(super) fn range(
         filters: leaf.pipeline.leading_filters(),
         pipeline: leaf.pipeline.run().at(folder.limits.now),
         fixed: leaf.pipeline.only_labels() && !leaf.pipeline.uses_time(),
-        values: leaf.needs() == Needs::Value,
         sum,
     };
     let sieve = Sieve::new(scan.filters);
@@ -85,17 +84,7 @@ struct RangeScan<'p> {
     pipeline: PipelineRun<'p>,
     /// Whether stream and metadata alone say which series a line belongs to, and its value.
     fixed: bool,
-    /// Whether lines are added with a value of theirs.
-    values: bool,
     sum: Accumulator<'p>,
-}
-
-/// What lines of a stream with some level are, where the line itself plays no part.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Known {
-    series: SeriesId,
-    /// 0 unless it is asked for.
-    value: f64,
 }
 
 /// What lines are, by stream and level; `None`: the pipeline drops them.
@@ -124,10 +113,7 @@ impl RangeScan<'_> {
                     metadata: views.metadata(level as u8),
                 };
                 if let Some(outcome) = self.pipeline.process_filtered(&view) {
-                    memo.known[stream][level] = Some(Known {
-                        series: self.sum.series(&outcome)?,
-                        value: outcome.value.unwrap_or(0.0),
-                    });
+                    memo.known[stream][level] = Some(self.sum.known(&outcome)?);
                 }
             }
             let known = &memo.known[stream];
@@ -163,11 +149,7 @@ impl RangeScan<'_> {
             let Some(known) = memo.known[line.stream][usize::from(level)] else {
                 continue;
             };
-            if self.values {
-                self.sum.add_value(known.series, line.ts, known.value)?;
-            } else {
-                self.sum.add(known.series, line.ts, line.bytes.len())?;
-            }
+            self.sum.add_known(known, line.ts, line.bytes.len())?;
         }
         Ok(())
     }
@@ -182,13 +164,7 @@ impl RangeScan<'_> {
             if !self.passes(views, &line) {
                 continue;
             }
-            let view = EntryView {
-                ts: line.ts,
-                line: line.bytes,
-                stream: views.stream(line.stream),
-                metadata: views.metadata(views.level(&line)),
-            };
-            if let Some(outcome) = self.pipeline.process_filtered(&view) {
+            if let Some(outcome) = self.pipeline.process_filtered(&views.entry(&line)) {
                 let stream = (instance * 2 + line.stream) as u32;
                 let series = self.sum.series_of_stream(stream, &outcome)?;
                 self.sum.add_outcome(series, line.ts, &outcome)?;

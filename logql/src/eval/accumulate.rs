@@ -14,7 +14,7 @@ use super::counts::Counts;
 use super::folds::Folds;
 use super::keeps;
 use super::keys::{Keys, parts};
-use super::memory::{Memory, POINT, of_labels, too_much};
+use super::memory::{Memory, POINT, of_labels, over_budget};
 use super::partial::{First, Last, Max, Mean, Min, Sum, Variance};
 use super::samples::{Counters, Quantiles};
 use super::windows::{Buckets, Windows};
@@ -26,6 +26,15 @@ use crate::value::{Matrix, Series, SeriesLabels};
 /// Names a series inside one [`Accumulator`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SeriesId(pub u32);
+
+/// What entries are where their line plays no part: of a stream with certain metadata, say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    /// Their series.
+    pub series: SeriesId,
+    /// Their value; 0 unless the leaf asks for one.
+    value: f64,
+}
 
 /// Steps of a query. Beyond, numbers of buckets would not fit the space they have.
 const MAX_STEPS: usize = 1 << 28;
@@ -189,6 +198,13 @@ impl<'p> Accumulator<'p> {
         }
     }
 
+    /// Of the budget, other parts of the query hold so many bytes.
+    #[must_use]
+    pub fn beside(mut self, held: usize) -> Self {
+        self.memory.beside(held);
+        self
+    }
+
     /// The series that an entry with these output labels belongs to (grouping applied). Callers cache it per
     /// (stream, metadata) when the pipeline sets no labels.
     ///
@@ -294,7 +310,7 @@ impl<'p> Accumulator<'p> {
     fn check_steps(&mut self) -> Result<(), EvalError> {
         let steps = self.windows.count();
         if steps > MAX_STEPS {
-            return Err(too_much(self.memory.limit()));
+            return Err(over_budget(self.memory.limit()));
         }
         self.memory.take(steps * (POINT + size_of::<Buckets>()))?;
         self.memory.take(self.kind.scratch(&self.windows))
@@ -324,6 +340,30 @@ impl<'p> Accumulator<'p> {
     #[inline]
     pub fn add(&mut self, series: SeriesId, ts: i64, len: usize) -> Result<(), EvalError> {
         self.add_many(series, ts, 1, i64::try_from(len).unwrap_or(i64::MAX))
+    }
+
+    /// What entries with this outcome are, to be kept for [`Accumulator::add_known`].
+    ///
+    /// # Errors
+    /// As [`Accumulator::series`].
+    pub fn known(&mut self, outcome: &Outcome<'_>) -> Result<Known, EvalError> {
+        Ok(Known {
+            series: self.series(outcome)?,
+            value: outcome.value.unwrap_or(0.0),
+        })
+    }
+
+    /// Adds an entry of which it is known what it is, and whose line has so many bytes.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    #[inline]
+    pub fn add_known(&mut self, known: Known, ts: i64, len: usize) -> Result<(), EvalError> {
+        if self.leaf.unwraps {
+            self.add_value(known.series, ts, known.value)
+        } else {
+            self.add(known.series, ts, len)
+        }
     }
 
     /// Adds all entries of a bucket `(edge - bucket, edge]`, when [`RangeLeaf::aligned_to`] said so.
@@ -521,7 +561,7 @@ impl<'p> Accumulator<'p> {
         present.sort_by_key(|(at, _)| *at);
         let steps = self.windows.count();
         if steps > MAX_STEPS {
-            return Err(too_much(self.memory.limit()));
+            return Err(over_budget(self.memory.limit()));
         }
         self.memory.take(steps * POINT)?;
         let mut points = Vec::with_capacity(steps);

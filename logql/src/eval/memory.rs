@@ -14,12 +14,23 @@ const SERIES: usize = 80;
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
+    /// Bytes of the limit that other parts of the query hold.
+    others: usize,
     used: usize,
 }
 
 impl Memory {
     pub(super) fn new(limit: usize) -> Self {
-        Memory { limit, used: 0 }
+        Memory {
+            limit,
+            others: 0,
+            used: 0,
+        }
+    }
+
+    /// Other parts of the query hold so many bytes.
+    pub(super) fn beside(&mut self, others: usize) {
+        self.others = others;
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -27,7 +38,7 @@ impl Memory {
     }
 
     pub(super) fn left(&self) -> usize {
-        self.limit.saturating_sub(self.used)
+        self.limit.saturating_sub(self.others + self.used)
     }
 
     pub(super) fn used(&self) -> usize {
@@ -37,8 +48,8 @@ impl Memory {
     /// Counts bytes that are about to be allocated.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
         let used = self.used.saturating_add(bytes);
-        if used > self.limit {
-            return Err(too_much(self.limit));
+        if used.saturating_add(self.others) > self.limit {
+            return Err(over_budget(self.limit));
         }
         self.used = used;
         Ok(())
@@ -71,11 +82,12 @@ impl Memory {
     }
 }
 
-/// A query that needs more than it may use.
-pub(super) fn too_much(limit: usize) -> EvalError {
+/// The error of a query that needs more than `limit` bytes.
+#[must_use]
+pub fn over_budget(limit: usize) -> EvalError {
     EvalError::Limit(format!(
-        "the query needs more memory than it may use (limit: {limit} bytes); consider fewer series (aggregate with sum \
-         by), a shorter range or a larger step"
+        "query needs more than {limit} bytes of memory (query_memory): select fewer streams or series (aggregate with sum \
+         by), a shorter range, a larger step or a lower limit"
     ))
 }
 

@@ -5,6 +5,7 @@
 
 use super::EvalError;
 use super::label_sets::LabelSets;
+use super::memory::over_budget;
 use crate::pipeline::Outcome;
 use crate::plan::Direction;
 use crate::value::{LogEntry, Logs};
@@ -26,15 +27,6 @@ struct Kept {
     labels: u32,
     arrival: Arrival,
     line: Vec<u8>,
-}
-
-/// The error of a query that needs more than `budget` bytes.
-#[must_use]
-pub fn over_budget(budget: usize) -> EvalError {
-    EvalError::Limit(format!(
-        "query needs more than {budget} bytes of memory (query_memory): select fewer streams, a shorter range or a \
-         lower limit"
-    ))
 }
 
 /// Collects entries and forgets those beyond the limit.

@@ -203,8 +203,7 @@ impl Leaf for Node<'_> {
     }
 
     fn range(&self, leaf: &RangeLeaf, steps: Steps, held: usize) -> Result<Matrix, EvalError> {
-        let memory = (4usize << 20).saturating_sub(held);
-        let mut accumulator = Accumulator::new(leaf, steps, 500, memory);
+        let mut accumulator = Accumulator::new(leaf, steps, 500, 4 << 20).beside(held);
         let mut run = leaf.pipeline.run();
         for (i, line) in self.lines.iter().enumerate() {
             if let Some(outcome) = run.process(&entry(i, line)) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{ControlFlow, Range};
 
-use logql::eval::{Accumulator, EvalError, SeriesId};
+use logql::eval::{Accumulator, EvalError, Known, SeriesId};
 use logql::pipeline::{EntryView, LineFilter, PipelineRun};
 use logql::plan::{Direction, Needs, RangeLeaf, Steps};
 use logql::value::Matrix;
@@ -39,7 +39,7 @@ pub(super) fn range(
     max_series: usize,
     budget: &mut Budget<'_>,
 ) -> Result<Matrix, EvalError> {
-    let sum = Accumulator::new(leaf, steps, max_series, budget.left());
+    let sum = Accumulator::new(leaf, steps, max_series, budget.memory).beside(budget.held);
     // Windows are open below and closed above.
     let (after, last) = leaf.span(steps);
     let Some(first) = after.checked_add(1).filter(|first| *first <= last) else {
@@ -52,7 +52,6 @@ pub(super) fn range(
         read: if plain { Read::Times } else { Read::Lines },
         minutes: plain && leaf.needs() != Needs::Value && leaf.aligned_to(steps, MINUTE_NS),
         lengths: leaf.needs() == Needs::Bytes,
-        values: leaf.needs() == Needs::Value,
         fixed,
         filter: column_filter(&leaf.pipeline),
         filters: leaf.pipeline.leading_filters(),
@@ -82,8 +81,6 @@ struct RangeScan<'p> {
     minutes: bool,
     /// Whether line lengths matter.
     lengths: bool,
-    /// Whether entries are added with a value of theirs.
-    values: bool,
     /// Whether stream and metadata alone say which series an entry belongs to, and its value.
     fixed: bool,
     filter: Option<&'p LineFilter>,
@@ -95,14 +92,6 @@ struct RangeScan<'p> {
     tables: Minutes,
     sum: Accumulator<'p>,
     cache: Cache,
-}
-
-/// What entries of a stream with certain metadata are, where the line plays no part.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Known {
-    series: SeriesId,
-    /// 0 unless it is asked for.
-    value: f64,
 }
 
 /// What the entries of a stream with certain metadata are; `None`: the pipeline drops them.
@@ -318,10 +307,7 @@ impl RangeScan<'_> {
         };
         // Line filters are not asked: an entry that is counted has passed them.
         let known = match self.pipeline.process_filtered(&entry) {
-            Some(outcome) => Some(Known {
-                series: self.sum.series(&outcome)?,
-                value: outcome.value.unwrap_or(0.0),
-            }),
+            Some(outcome) => Some(self.sum.known(&outcome)?),
             None => None,
         };
         self.cache.bytes += 48;
@@ -432,7 +418,7 @@ impl RangeScan<'_> {
                     0
                 };
                 let ts = scratch.times[entry];
-                self.add(known, ts, len)?;
+                self.sum.add_known(known, ts, len)?;
             }
         }
         Ok(())
@@ -464,7 +450,7 @@ impl RangeScan<'_> {
                     if self.filters.iter().all(|f| f.matches(view.line))
                         && let Some(known) = self.known(ids[entry], sets, memo, stream, streams)?
                     {
-                        self.add(known, view.ts, view.line.len())?;
+                        self.sum.add_known(known, view.ts, view.line.len())?;
                     }
                 } else if let Some(outcome) = self.pipeline.process(view) {
                     let series = self.sum.series_of_stream(stream, &outcome)?;
@@ -476,15 +462,6 @@ impl RangeScan<'_> {
         scratch.metadata = ids;
         self.buffers.scratch = scratch;
         done
-    }
-
-    #[inline]
-    fn add(&mut self, known: Known, ts: i64, len: usize) -> Result<(), EvalError> {
-        if self.values {
-            self.sum.add_value(known.series, ts, known.value)
-        } else {
-            self.sum.add(known.series, ts, len)
-        }
     }
 
     /// What an entry is by metadata id, from the memo if it is there.

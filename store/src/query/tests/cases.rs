@@ -270,6 +270,11 @@ fn p4_memory_is_bounded_by_the_budget() {
             "count_over_time({namespace=\"shop\"}[1m])",
             steps(0, 600, 60),
         ),
+        // The left side is held while the right one runs.
+        (
+            "vector(1) + on () count_over_time({namespace=\"shop\"}[1m])",
+            steps(0, 600, 60),
+        ),
     ] {
         let plan = logql::parse(query).unwrap();
         match run(&fixture, small, &plan, &request, &hour()) {
