@@ -94,7 +94,7 @@ impl Pipeline {
         !self.leading.is_empty() || !self.only_labels()
     }
 
-    /// Whether any stage looks at the entry's time, or the query's.
+    /// Whether any stage looks at the entry's time.
     #[must_use]
     pub fn uses_time(&self) -> bool {
         self.stages.iter().any(Stage::uses_time)

@@ -74,10 +74,6 @@ fn names(template: &Template, out: &mut Vec<String>) {
     out.extend(template.fields().iter().map(|name| name.to_string()));
 }
 
-fn uses_time(template: &Template) -> bool {
-    template.uses_timestamp() || template.uses_now()
-}
-
 /// `line_format`
 #[derive(Debug, Clone)]
 pub(super) struct LineFormat {
@@ -98,7 +94,7 @@ impl LineFormat {
     }
 
     pub(super) fn uses_time(&self) -> bool {
-        uses_time(&self.template)
+        self.template.uses_timestamp()
     }
 
     /// Writes the new line; false: it stays as it is.

@@ -8,7 +8,6 @@ use super::tree::{Branch, Command, Expr, ExprKind, Pipe, Stmt, StmtKind, Tree};
 pub(super) struct Reads {
     pub(super) line: bool,
     pub(super) timestamp: bool,
-    pub(super) now: bool,
     /// Sorted, none twice.
     pub(super) fields: Vec<Box<str>>,
     pub(super) any_label: bool,
@@ -105,7 +104,6 @@ impl<'t> Walk<'t> {
             ExprKind::Function(function) => match function.name {
                 call::LINE => self.reads.line = true,
                 call::TIMESTAMP => self.reads.timestamp = true,
-                "now" | "date" => self.reads.now = true,
                 _ => {}
             },
             ExprKind::Field(names) if self.main => self.reads.fields.extend(names.iter().cloned()),

@@ -139,11 +139,6 @@ impl Template {
         self.inner.reads.timestamp
     }
 
-    /// Whether `now` may be read, so that equal entries need not give equal results.
-    pub(crate) fn uses_now(&self) -> bool {
-        self.inner.reads.now
-    }
-
     /// Names that are read as fields (`.x`), sorted. Loki counts exactly these as needed when a metric query says
     /// which labels it wants; labels read in other ways ([`Template::reads_any_label`]) are then missing.
     pub(crate) fn fields(&self) -> &[Box<str>] {

@@ -168,7 +168,6 @@ fn what_is_read_is_known() {
         for (flag, set) in [
             ('l', template.uses_line()),
             ('t', template.uses_timestamp()),
-            ('n', template.uses_now()),
             ('a', template.reads_any_label()),
         ] {
             flags.extend(set.then_some(flag));
@@ -182,7 +181,7 @@ fn what_is_read_is_known() {
     );
     assert_eq!(
         reads("{{__line__ | upper}}{{__timestamp__.Unix}}{{now}}"),
-        " ltn"
+        " lt"
     );
     assert_eq!(reads("{{range $k, $v := .}}{{$k}}{{end}}"), " a");
     assert_eq!(reads("{{$.a}}"), " a");
@@ -196,7 +195,7 @@ fn what_is_read_is_known() {
         " a"
     );
     assert_eq!(reads("{{(fromJson .j).in.k}}"), "j ");
-    assert_eq!(reads("{{date \"2006\" .a}}"), "a n");
+    assert_eq!(reads("{{date \"2006\" .a}}"), "a ");
 }
 
 #[test]
