@@ -8,7 +8,7 @@
 
   python3 tests/scripts/full_disk.py target/release/drupelet [refused|brim]        (root: mounts loop devices)
 """
-import json, os, re, signal, subprocess, sys, tempfile, threading, time, urllib.error, urllib.parse, urllib.request
+import errno, json, os, re, signal, subprocess, sys, tempfile, threading, time, urllib.error, urllib.parse, urllib.request
 
 BIN = os.path.abspath(sys.argv[1])
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -112,6 +112,25 @@ def refused(tmp):
         loopfs.down(mnt)
 
 
+class Neighbour(threading.Thread):
+    """Takes every byte that gets free within a few milliseconds, until it is told to give all of it back."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.stop = path, threading.Event()
+
+    def run(self):
+        with open(self.path, "wb", buffering=0) as f:
+            while not self.stop.is_set():
+                try:
+                    f.write(b"x" * 65536)
+                except OSError as e:
+                    if e.errno != errno.ENOSPC:
+                        raise
+                    time.sleep(0.002)
+        os.remove(self.path)
+
+
 class Pusher(threading.Thread):
     """Pushes a hundred lines at a time for as long as it may; knows how many were acknowledged and how often refused."""
 
@@ -154,7 +173,7 @@ def brim(tmp):
     config = "max_disk: 100%\nmin_free: 0\ncatch_up_rate: 2MiB\nflush_interval: 2s\nhead_bytes: 1MiB\n"
     lines = make_tree(tmp, 32)
     mnt, _, _ = loopfs.up(64)
-    node = pusher = None
+    node = pusher = neighbour = None
     try:
         # Room for a few segments beside the push log: the newest one holds the positions and is never removed.
         fill(mnt, "filler", 12 << 20)
@@ -165,23 +184,15 @@ def brim(tmp):
             pusher.start()
         full = lambda: node.metric("drupelet_retention_removed_segments_total{reason=\"full\"}")
         wait("room made with old segments", lambda: full() > 0)
-        # Others take the rest, again and again: what is freed is gone at once.
         errors = node.metric("drupelet_store_flush_errors_total")
-        for n in range(200):
-            try:
-                fill(mnt, "brim-%d" % n, 0)
-            except OSError:
-                pass
-            if node.metric("drupelet_store_flush_errors_total") > errors and (not pushes or pusher.refusals):
-                break
-            time.sleep(0.1)
-        else:
-            raise SystemExit("nothing was refused on a full disk")
+        neighbour = Neighbour(mnt + "/brim")
+        neighbour.start()
+        wait("a refused write and a refused push",
+             lambda: node.metric("drupelet_store_flush_errors_total") > errors and (not pushes or pusher.refusals))
         print("brim: %d segments removed, flushes failed %d times, pushes refused %d times" % (
             full(), node.metric("drupelet_store_flush_errors_total"), pusher.refusals))
-        for name in os.listdir(mnt):
-            if name.startswith("brim-"):
-                os.remove(mnt + "/" + name)
+        neighbour.stop.set()
+        neighbour.join()
         wait("all files to be read", lambda: node.metric("drupelet_agent_lines_total") >= lines, 180)
         if pushes:
             acknowledged = pusher.acknowledged
@@ -212,9 +223,10 @@ def brim(tmp):
             raise SystemExit("%d lines were read again after a restart" % again)
         print("freed: %d lines found and %d removed of %d taken (%d pushed)" % (found, removed, taken, pusher.acknowledged))
     finally:
-        if pusher and pusher.is_alive():
-            pusher.stop.set()
-            pusher.join()
+        for thread in (pusher, neighbour):
+            if thread and thread.is_alive():
+                thread.stop.set()
+                thread.join()
         if node:
             node.kill()
         loopfs.down(mnt)
