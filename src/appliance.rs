@@ -137,6 +137,7 @@ fn tuning(config: &Config) -> Tuning {
     Tuning {
         flush_interval: config.flush_interval,
         query_memory: config.query_memory,
+        query_threads: config.query_threads,
         max_query_bytes_read: config.max_query_bytes_read,
         max_query_series: config.max_query_series,
         retention: retention(config),
@@ -291,7 +292,6 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     let stats = (parts == Parts::All).then(|| Arc::new(agent::stats::Stats::default()));
     let service = service(config, store, stats.as_ref(), reloader.stats());
-    let service = service.map_err(fail("cannot start query threads"))?;
     let (mut tailing, mut gone) = (None, None);
     let mut alive = vec![Part::flush(store.clone())];
     if let Some(stats) = stats {
@@ -376,26 +376,25 @@ pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
 }
 
 /// The HTTP service over a store, not ready yet; with the agent's metrics if there is one.
-///
-/// # Errors
-/// When its threads cannot be started.
 pub(crate) fn service(
     config: &Config,
     store: &Store,
     stats: Option<&Arc<agent::stats::Stats>>,
     reloads: Arc<crate::reload::Stats>,
-) -> io::Result<Arc<Service>> {
-    let mut service = Service::new(store.clone(), http_limits(config))?;
+) -> Arc<Service> {
+    let mut service = Service::new(store.clone(), http_limits(config));
     service.add_metrics(Box::new(move |out| reloads.write(out)));
     if let Some(stats) = stats {
         let stats = Arc::clone(stats);
         service.add_metrics(Box::new(move |out| crate::metrics::agent(&stats, out)));
     }
-    Ok(Arc::new(service))
+    Arc::new(service)
 }
 
 fn http_limits(config: &Config) -> HttpLimits {
     HttpLimits {
+        max_concurrent: config.max_concurrent,
+        query_memory_total: config.query_memory_total,
         query_timeout: config.query_timeout,
         max_entries_per_query: config.max_entries_limit_per_query,
         max_query_length: config.max_query_length,

@@ -85,6 +85,12 @@ pub(crate) struct Config {
     pub(crate) max_query_length: Duration,
     /// Memory a query may take.
     pub(crate) query_memory: usize,
+    /// Memory that all queries may take.
+    pub(crate) query_memory_total: usize,
+    /// Queries at once.
+    pub(crate) max_concurrent: usize,
+    /// Threads of a query.
+    pub(crate) query_threads: usize,
     /// Bytes of lines a query may look at; `None`: no bound.
     pub(crate) max_query_bytes_read: Option<u64>,
     /// Steps lie on multiples of the step.
@@ -292,6 +298,27 @@ const KEYS: &[Key] = &[
         show: |c| show_size(c.query_memory),
     },
     Key {
+        path: "limits_config.query_memory_total",
+        help: "Memory all queries together may take, beyond 512 KiB of each. Those that need more wait for it.",
+        expects: "a size from 1MiB to 16GiB",
+        set: |c, v| within(size(v)?, 1 << 20, 16 << 30).map(|v| c.query_memory_total = v),
+        show: |c| show_size(c.query_memory_total),
+    },
+    Key {
+        path: "limits_config.max_concurrent",
+        help: "Queries that run at once; 32 more may wait. Loki has this in its section `querier`.",
+        expects: "a number from 1 to 256",
+        set: |c, v| within(v.parse().ok()?, 1, 256).map(|v| c.max_concurrent = v),
+        show: |c| c.max_concurrent.to_string(),
+    },
+    Key {
+        path: "limits_config.query_threads",
+        help: "Cores one query may use while others leave them free. 0: all.",
+        expects: "a number from 0 to 256",
+        set: |c, v| within(v.parse().ok()?, 0, 256).map(|v| c.query_threads = v),
+        show: |c| c.query_threads.to_string(),
+    },
+    Key {
         path: "limits_config.max_query_bytes_read",
         help: "Bytes of lines one query may look at. 0: no bound.",
         expects: SIZE,
@@ -375,6 +402,9 @@ impl Config {
             query_timeout: Duration::from_secs(60),
             max_query_length: Duration::from_secs(721 * 3600),
             query_memory: 16 << 20,
+            query_memory_total: 32 << 20,
+            max_concurrent: 16,
+            query_threads: 0,
             max_query_bytes_read: Some(32 << 30),
             align_queries_with_step: true,
             fold_categorized_labels: false,

@@ -41,7 +41,7 @@ impl LocalServer {
             .build()
             .map_err(io)?;
         let (stop, stopped) = watch::channel(false);
-        let service = service(&config, &store, None, std::sync::Arc::default()).map_err(io)?;
+        let service = service(&config, &store, None, std::sync::Arc::default());
         service.set_state(State::Ready);
         let serve = move || -> std::io::Result<()> {
             runtime.block_on(async {

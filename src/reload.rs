@@ -19,8 +19,12 @@ use crate::signals::{Asked, Signals};
 const LOOK: Duration = Duration::from_secs(5);
 /// Whether a key takes effect without a restart; of all others it is said that they need one.
 pub(crate) fn is_live(path: &str) -> bool {
-    // How much memory bodies may take is divided at the start.
-    let limit = path.starts_with("limits_config.") && path != "limits_config.max_recv_msg_size";
+    // How much memory bodies may take is divided at the start, and so is who may have a thread.
+    let limit = path.starts_with("limits_config.")
+        && !matches!(
+            path,
+            "limits_config.max_recv_msg_size" | "limits_config.max_concurrent"
+        );
     limit
         || matches!(
             path,

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::time::Instant;
 
-use logql::eval::Accumulator;
+use logql::eval::{Accumulator, Collect as _};
 use logql::pipeline::{EntryView, Pipeline};
 use logql::plan::{Plan, RangeLeaf, Steps};
 

@@ -5,6 +5,7 @@ mod accumulate;
 mod accumulate_tests;
 mod aggregate;
 pub(crate) mod arithmetic;
+mod batch;
 mod binary;
 mod counts;
 mod folds;
@@ -14,6 +15,7 @@ mod label_sets;
 mod memory;
 #[cfg(test)]
 mod model_tests;
+mod namer;
 mod partial;
 mod samples;
 #[cfg(test)]
@@ -23,10 +25,13 @@ mod top;
 mod vector_model_tests;
 mod windows;
 
-pub use accumulate::{Accumulator, Known, SeriesId};
+pub use accumulate::{Accumulator, Collect, Known, SeriesId};
+pub use batch::{Batch, Collector, Names};
 pub(crate) use label_replace::LabelReplacer;
-pub use memory::over_budget;
+pub use memory::{Grants, over_budget};
 pub use top::{Arrival, Top};
+
+use std::sync::Arc;
 
 use crate::ast::Grouping;
 use crate::plan::{
@@ -93,6 +98,10 @@ pub trait Leaf {
     /// # Errors
     /// See [`EvalError`].
     fn range(&self, leaf: &RangeLeaf, steps: Steps, held: usize) -> Result<Matrix, EvalError>;
+    /// Whoever grants memory for what is made of the leaves; `None`: nobody has to.
+    fn grants(&self) -> Option<Arc<dyn Grants>> {
+        None
+    }
 }
 
 /// Bounds of a metric query.
@@ -120,6 +129,7 @@ pub fn metric_range(
         leaf,
         memory: Memory::new(limits.memory),
     };
+    evaluation.memory.granted_by(leaf.grants());
     evaluation.memory.take(plan.regex_bytes)?;
     let mut matrix = match plan.root {
         Node::Literal(value) => evaluation.constant(value)?,
@@ -154,6 +164,7 @@ pub fn metric_instant(
         leaf,
         memory: Memory::new(limits.memory),
     };
+    evaluation.memory.granted_by(leaf.grants());
     evaluation.memory.take(plan.regex_bytes)?;
     let matrix = evaluation.node(&plan.root)?;
     let mut vector: Vec<(SeriesLabels, i64, f64)> = matrix

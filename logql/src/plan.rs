@@ -228,8 +228,8 @@ pub struct MetricPlan {
     pub(crate) root: Node,
     /// `sort` or `sort_desc` occurs: an instant vector keeps the order of evaluation.
     pub(crate) sorted: bool,
-    /// Bytes that the regexes of all leaves take once they have run.
-    pub(crate) regex_bytes: usize,
+    /// Bytes that the regexes of all leaves take once they have run, for each thread that runs them.
+    pub regex_bytes: usize,
 }
 
 impl MetricPlan {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use disk::Disk;
-use logql::eval::EvalError;
+use logql::eval::{EvalError, Grants};
 use logql::matcher::Matcher;
 use logql::plan::Direction;
 use logql::value::Value;
@@ -16,7 +16,12 @@ pub use wire::Secure;
 use crate::clock::{Timekeeper, Trust, Verdict};
 pub use crate::pushlog::{PushLogStats, Pushed};
 use crate::query;
+pub use crate::query::Shared;
+use crate::query::Turn;
 use crate::retention::{Removed, Retention};
+
+/// Longer than anything is waited for.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ pub struct Tuning {
     pub flush_interval: Duration,
     /// Memory budget of one query, bytes. Default 16 MiB.
     pub query_memory: usize,
+    /// Threads of one query; 1: its own only; 0: as many as cores. Default 0.
+    pub query_threads: usize,
     /// Series limit of one query. Default 500.
     pub max_query_series: usize,
     /// Bytes of lines that one query may look at. Default 32 GiB; `None`: no bound.
@@ -74,12 +81,19 @@ impl Default for Tuning {
         Tuning {
             flush_interval: Duration::from_secs(30 * 60),
             query_memory: 16 << 20,
+            query_threads: 0,
             max_query_series: 500,
             max_query_bytes_read: Some(32 << 30),
             catch_up_rate: None,
             retention: Retention::default(),
         }
     }
+}
+
+/// Cores of the machine, as far as this process may use them.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A store; clones share it. Dropping the last one without [`Store::close`] stops it as a kill would: what is in the
@@ -138,11 +152,27 @@ pub enum AppendError {
     Invalid(String),
 }
 
-/// Tells a running query to stop: deadline passed or client gone.
+/// Tells a running query to stop: deadline passed or client gone. Also where it stands among other queries, if it
+/// shares cores and memory with them.
 #[derive(Debug, Clone)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
+    /// Ends a helper; the query's own thread has none.
+    dismissed: Option<Arc<AtomicBool>>,
     deadline: Instant,
+    turn: Option<Arc<Turn>>,
+}
+
+/// A thread's part of what queries share: given back when it is dropped.
+#[derive(Debug)]
+pub struct Seat<'c>(&'c Cancel);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.0.turn {
+            turn.end();
+        }
+    }
 }
 
 impl Cancel {
@@ -151,23 +181,128 @@ impl Cancel {
     pub fn at(deadline: Instant) -> Cancel {
         Cancel {
             flag: Arc::new(AtomicBool::new(false)),
+            dismissed: None,
             deadline,
+            turn: None,
         }
     }
+
+    /// Of a query that shares cores and memory with others. Its thread holds [`Cancel::enter`]'s seat while it runs.
+    #[must_use]
+    pub fn among(self, others: &Arc<Shared>) -> Cancel {
+        Cancel {
+            turn: Some(Arc::new(Turn::new(others))),
+            ..self
+        }
+    }
+
     /// Stops the query.
     pub fn cancel(&self) {
         self.flag.store(true, Ordering::Relaxed);
+        if let Some(turn) = &self.turn {
+            turn.wake();
+        }
     }
+
+    /// Waits for the query's turn. Only for its own thread.
+    ///
     /// # Errors
-    /// [`EvalError::Cancelled`] or [`EvalError::Timeout`]. Called once a chunk or more often.
-    pub fn check(&self) -> Result<(), EvalError> {
-        if self.flag.load(Ordering::Relaxed) {
+    /// As [`Cancel::check`].
+    pub fn enter(&self) -> Result<Seat<'_>, EvalError> {
+        let seat = Seat(self);
+        if let Some(turn) = &self.turn {
+            turn.enter(self.deadline, &|| self.ended(Instant::now()))?;
+        }
+        Ok(seat)
+    }
+
+    fn ended(&self, now: Instant) -> Result<(), EvalError> {
+        let dismissed = self.dismissed.as_ref();
+        if self.flag.load(Ordering::Relaxed)
+            || dismissed.is_some_and(|flag| flag.load(Ordering::Relaxed))
+        {
             return Err(EvalError::Cancelled);
         }
-        if Instant::now() >= self.deadline {
+        if now >= self.deadline {
             return Err(EvalError::Timeout);
         }
         Ok(())
+    }
+
+    /// Lets other queries go first when it is their turn.
+    ///
+    /// # Errors
+    /// [`EvalError::Cancelled`] or [`EvalError::Timeout`]. Called once a chunk or more often.
+    pub fn check(&self) -> Result<(), EvalError> {
+        let now = Instant::now();
+        self.ended(now)?;
+        match &self.turn {
+            Some(turn) => turn.look(now, self.deadline, &|| self.ended(Instant::now())),
+            None => Ok(()),
+        }
+    }
+
+    /// Does what does not compute but wait (for a client, say), while others compute.
+    pub(crate) fn wait<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let Some(turn) = &self.turn else {
+            return wait();
+        };
+        turn.leave();
+        let waited = wait();
+        // An answer may be sent for longer than its query may take. If nobody wants it any more, the next piece says so.
+        let gone = || match self.flag.load(Ordering::Relaxed) {
+            true => Err(EvalError::Cancelled),
+            false => Ok(()),
+        };
+        let _ = turn.enter(Instant::now() + FAR, &gone);
+        waited
+    }
+
+    /// The same for helpers, which meanwhile go as the query itself.
+    pub(crate) fn wait_for_helpers<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let Some(turn) = &self.turn else {
+            return wait();
+        };
+        turn.set_waits(true);
+        let waited = self.wait(wait);
+        turn.set_waits(false);
+        waited
+    }
+
+    /// For a helper of the query, which ends when it is dismissed.
+    pub(crate) fn helper(&self, dismissed: &Arc<AtomicBool>) -> Cancel {
+        Cancel {
+            flag: Arc::clone(&self.flag),
+            dismissed: Some(Arc::clone(dismissed)),
+            deadline: self.deadline,
+            turn: self.turn.as_ref().map(|turn| Arc::new(turn.helper())),
+        }
+    }
+
+    /// Has helpers that wait for their turn look whether they are dismissed.
+    pub(crate) fn wake(&self) {
+        if let Some(turn) = &self.turn {
+            turn.wake();
+        }
+    }
+
+    /// Whether a helper would find a core free.
+    pub(crate) fn has_room(&self) -> bool {
+        self.turn.as_ref().is_none_or(|turn| turn.has_room())
+    }
+
+    /// Whether the query may hold so many bytes now.
+    pub(crate) fn try_grant(&self, bytes: usize) -> bool {
+        self.turn.as_ref().is_none_or(|turn| turn.try_grant(bytes))
+    }
+}
+
+impl Grants for Cancel {
+    fn grant(&self, bytes: usize) -> Result<usize, EvalError> {
+        match &self.turn {
+            Some(turn) => turn.grant(bytes, self.deadline, &|| self.ended(Instant::now())),
+            None => Ok(usize::MAX),
+        }
     }
 }
 
@@ -194,21 +329,46 @@ pub enum Request {
     },
 }
 
-/// What a query cost; shown as Loki's `stats`.
-#[derive(Debug, Clone, Default)]
+/// What a query cost; shown as Loki's `stats`. The entries of a stream in the head that are in no block yet count as a
+/// chunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueryStats {
-    /// Raw bytes of the entries looked at (lines).
+    /// Bytes of the lines looked at, each with its line feed. What needs no lines looks at none.
     pub bytes_processed: u64,
-    /// Entries looked at.
+    /// Entries looked at, be it at their times alone. Those behind a minute table are not looked at.
     pub lines_processed: u64,
     /// Chunks that overlapped the range.
     pub chunks_matched: u64,
-    /// Chunks of which a column was decompressed.
+    /// Chunks of which a column was read.
     pub chunks_read: u64,
-    /// Compressed bytes read.
+    /// Compressed bytes read, of all columns.
     pub compressed_bytes: u64,
+    /// Bytes of lines that were decompressed: whole blocks, of other streams too.
+    pub decompressed_bytes: u64,
+    /// Entries of the blocks that were decompressed for that.
+    pub decompressed_lines: u64,
+    /// Bytes of lines looked at in the head, where they were not compressed.
+    pub head_bytes: u64,
+    /// Entries looked at there.
+    pub head_lines: u64,
     /// Entries or points returned.
     pub entries_returned: u64,
+}
+
+impl QueryStats {
+    /// Adds what a part of the query cost.
+    pub(crate) fn add(&mut self, part: &QueryStats) {
+        self.bytes_processed += part.bytes_processed;
+        self.lines_processed += part.lines_processed;
+        self.chunks_matched += part.chunks_matched;
+        self.chunks_read += part.chunks_read;
+        self.compressed_bytes += part.compressed_bytes;
+        self.decompressed_bytes += part.decompressed_bytes;
+        self.decompressed_lines += part.decompressed_lines;
+        self.head_bytes += part.head_bytes;
+        self.head_lines += part.head_lines;
+        self.entries_returned += part.entries_returned;
+    }
 }
 
 /// Counters for `/metrics` and `stats`.
@@ -272,6 +432,11 @@ impl Store {
         let tuning = self.inner.tuning();
         let limits = query::Limits {
             memory: tuning.query_memory,
+            threads: match tuning.query_threads {
+                0 => cores(),
+                threads => threads,
+            },
+            alone: query::ALONE,
             series: tuning.max_query_series,
             scanned: tuning.max_query_bytes_read,
         };

@@ -1,6 +1,6 @@
 //! Range aggregations: every line of the parts that windows can hold, into an accumulator.
 
-use logql::eval::{Accumulator, EvalError, Known};
+use logql::eval::{Accumulator, Collect as _, EvalError, Known};
 use logql::pipeline::{EntryView, LineFilter, PipelineRun};
 use logql::plan::{RangeLeaf, Steps};
 use logql::value::Matrix;

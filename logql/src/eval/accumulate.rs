@@ -9,17 +9,19 @@
 //! A series takes nothing but its labels until an entry of it lies in a window; then it counts for the limit on series,
 //! and errors of its entries are errors of the query.
 
+use std::sync::Arc;
+
 use super::EvalError;
 use super::counts::Counts;
 use super::folds::Folds;
-use super::keeps;
-use super::keys::{Keys, parts};
-use super::memory::{Memory, POINT, of_labels, over_budget};
+use super::keys::parts;
+use super::memory::{Grants, Memory, POINT, of_labels, over_budget};
+use super::namer::{Namer, New};
 use super::partial::{First, Last, Max, Mean, Min, Sum, Variance};
 use super::samples::{Counters, Quantiles};
 use super::windows::{Buckets, Windows};
 use crate::matcher::MatchOp;
-use crate::pipeline::{Category, ERROR, Outcome, PRESERVE};
+use crate::pipeline::{ERROR, Outcome};
 use crate::plan::{RangeLeaf, RangeOp, Steps};
 use crate::value::{Matrix, Series, SeriesLabels};
 
@@ -123,54 +125,113 @@ impl Kind {
 #[derive(Debug)]
 pub struct Accumulator<'p> {
     leaf: &'p RangeLeaf,
-    /// Names that the answer is grouped by, in order.
-    names: Vec<&'p str>,
     windows: Windows,
     max_series: usize,
     memory: Memory,
-    keys: Keys,
+    namer: Namer<'p>,
     states: Vec<State>,
     /// How many series have entries in windows.
     reached: usize,
-    last_stream: LastStream,
     kind: Kind,
 }
 
-/// The last series of an entry whose labels were all those of its stream.
-#[derive(Debug, Default)]
-struct LastStream {
-    last: Option<(u32, SeriesId)>,
-    /// Where the values of its labels lie.
-    places: Vec<(usize, usize)>,
-}
+/// Where the entries that pass a pipeline go: an [`Accumulator`], or a [`Collector`](super::Collector) on the way to one.
+pub trait Collect {
+    /// See [`Accumulator::series`].
+    ///
+    /// # Errors
+    /// As there.
+    fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError>;
+    /// See [`Accumulator::series_of_stream`].
+    ///
+    /// # Errors
+    /// As there.
+    fn series_of_stream(
+        &mut self,
+        stream: u32,
+        outcome: &Outcome<'_>,
+    ) -> Result<SeriesId, EvalError>;
+    /// See [`Accumulator::add`].
+    ///
+    /// # Errors
+    /// As there.
+    fn add(&mut self, series: SeriesId, ts: i64, len: usize) -> Result<(), EvalError>;
+    /// See [`Accumulator::add_value`].
+    ///
+    /// # Errors
+    /// As there.
+    fn add_value(&mut self, series: SeriesId, ts: i64, value: f64) -> Result<(), EvalError>;
+    /// Whether entries are added for a value.
+    fn unwraps(&self) -> bool;
 
-/// Where a text lies.
-fn place(text: &str) -> (usize, usize) {
-    (text.as_ptr().addr(), text.len())
-}
-
-impl LastStream {
+    /// Adds an entry that passed the pipeline: itself, its line or its value, whatever the leaf needs.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
     #[inline]
-    fn find(&self, stream: u32, outcome: &Outcome<'_>) -> Option<SeriesId> {
-        let (last, series) = self.last?;
-        if last != stream || self.places.len() != outcome.labels.len() {
-            return None;
+    fn add_outcome(
+        &mut self,
+        series: SeriesId,
+        ts: i64,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), EvalError> {
+        match outcome.value {
+            Some(value) => self.add_value(series, ts, value),
+            None => self.add(series, ts, outcome.line.len()),
         }
-        let mut places = outcome.labels.iter().zip(&self.places);
-        let same = places.all(|((_, value, category), known)| {
-            category == Category::Stream && place(value) == *known
-        });
-        same.then_some(series)
     }
 
-    fn set(&mut self, stream: u32, outcome: &Outcome<'_>, series: SeriesId) {
-        let mut labels = outcome.labels.iter();
-        if labels.all(|(.., category)| category == Category::Stream) {
-            self.places.clear();
-            let values = outcome.labels.iter().map(|(_, value, _)| place(value));
-            self.places.extend(values);
-            self.last = Some((stream, series));
+    /// What entries with this outcome are, to be kept for [`Collect::add_known`].
+    ///
+    /// # Errors
+    /// As [`Accumulator::series`].
+    fn known(&mut self, outcome: &Outcome<'_>) -> Result<Known, EvalError> {
+        Ok(Known {
+            series: self.series(outcome)?,
+            value: outcome.value.unwrap_or(0.0),
+        })
+    }
+
+    /// Adds an entry of which it is known what it is, and whose line has so many bytes.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    #[inline]
+    fn add_known(&mut self, known: Known, ts: i64, len: usize) -> Result<(), EvalError> {
+        if self.unwraps() {
+            self.add_value(known.series, ts, known.value)
+        } else {
+            self.add(known.series, ts, len)
         }
+    }
+}
+
+impl Collect for Accumulator<'_> {
+    fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
+        Accumulator::series(self, outcome)
+    }
+
+    #[inline]
+    fn series_of_stream(
+        &mut self,
+        stream: u32,
+        outcome: &Outcome<'_>,
+    ) -> Result<SeriesId, EvalError> {
+        Accumulator::series_of_stream(self, stream, outcome)
+    }
+
+    #[inline]
+    fn add(&mut self, series: SeriesId, ts: i64, len: usize) -> Result<(), EvalError> {
+        Accumulator::add(self, series, ts, len)
+    }
+
+    #[inline]
+    fn add_value(&mut self, series: SeriesId, ts: i64, value: f64) -> Result<(), EvalError> {
+        Accumulator::add_value(self, series, ts, value)
+    }
+
+    fn unwraps(&self) -> bool {
+        self.leaf.unwraps
     }
 }
 
@@ -180,21 +241,15 @@ impl<'p> Accumulator<'p> {
     #[must_use]
     pub fn new(leaf: &'p RangeLeaf, steps: Steps, max_series: usize, budget: usize) -> Self {
         let windows = Windows::new(leaf, steps);
-        let names = leaf.grouped_by().unwrap_or_default();
-        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
         Accumulator {
             kind: Kind::new(leaf, &windows),
             leaf,
-            names,
             windows,
             max_series,
             memory: Memory::new(budget),
-            keys: Keys::new(),
+            namer: Namer::new(leaf),
             states: Vec::new(),
             reached: 0,
-            last_stream: LastStream::default(),
         }
     }
 
@@ -205,51 +260,36 @@ impl<'p> Accumulator<'p> {
         self
     }
 
+    /// As [`Accumulator::beside`], when it has changed.
+    pub fn set_beside(&mut self, held: usize) {
+        self.memory.beside(held);
+    }
+
+    /// Has memory granted before it is taken.
+    #[must_use]
+    pub fn granted_by(mut self, grants: Option<Arc<dyn Grants>>) -> Self {
+        self.memory.granted_by(grants);
+        self
+    }
+
     /// The series that an entry with these output labels belongs to (grouping applied). Callers cache it per
     /// (stream, metadata) when the pipeline sets no labels.
     ///
     /// # Errors
     /// [`EvalError::Limit`] over the budget.
     pub fn series(&mut self, outcome: &Outcome<'_>) -> Result<SeriesId, EvalError> {
-        let preserved = outcome.failed && outcome.labels.get(PRESERVE) == Some("true");
-        // An entry that failed shows all its labels. Only a sum around the aggregation, if it gets that far, groups it.
-        let grouped = !outcome.failed || preserved && self.leaf.joined;
-        // A label may have been parsed under the name of an error. That fails the query, too.
-        let mut failing = outcome.failed;
-        let labels = outcome.labels.iter().map(|(name, value, _)| (name, value));
-        self.keys.start();
-        match &self.leaf.grouping {
-            Some(grouping) if grouped && grouping.without => {
-                for (name, value) in labels.filter(|(name, _)| keeps(grouping, name)) {
-                    failing |= name == ERROR;
-                    self.keys.push(name, value);
-                }
-            }
-            // Whoever gives labels may have left out all others, but need not.
-            Some(_) if grouped => {
-                let mut names = self.names.iter().copied().peekable();
-                for (name, value) in labels {
-                    while names.next_if(|wanted| *wanted < name).is_some() {}
-                    if names.next_if_eq(&name).is_some() {
-                        failing |= name == ERROR;
-                        self.keys.push(name, value);
-                    }
-                }
-            }
-            _ => {
-                for (name, value) in labels {
-                    failing |= name == ERROR;
-                    self.keys.push(name, value);
-                }
-            }
+        let (series, new) = self.namer.find(outcome, &mut self.memory)?;
+        if let Some(New { failing }) = new {
+            self.insert(failing);
         }
-        let (series, is_new) = self.keys.find(&mut self.memory)?;
+        Ok(series)
+    }
+
+    /// The series of labels that a helper named.
+    pub(super) fn named(&mut self, labels: &[u8], failing: bool) -> Result<SeriesId, EvalError> {
+        let (series, is_new) = self.namer.keys.find_encoded(labels, &mut self.memory)?;
         if is_new {
-            self.insert(if failing && !preserved {
-                State::Failing
-            } else {
-                State::Waiting
-            });
+            self.insert(failing);
         }
         Ok(SeriesId(series))
     }
@@ -265,19 +305,20 @@ impl<'p> Accumulator<'p> {
         stream: u32,
         outcome: &Outcome<'_>,
     ) -> Result<SeriesId, EvalError> {
-        if self.names.is_empty() || outcome.failed {
-            return self.series(outcome);
-        }
-        if let Some(series) = self.last_stream.find(stream, outcome) {
+        if let Some(series) = self.namer.of_stream(stream, outcome) {
             return Ok(series);
         }
         let series = self.series(outcome)?;
-        self.last_stream.set(stream, outcome, series);
+        self.namer.keep(stream, outcome, series);
         Ok(series)
     }
 
-    fn insert(&mut self, state: State) {
-        self.states.push(state);
+    fn insert(&mut self, failing: bool) {
+        self.states.push(if failing {
+            State::Failing
+        } else {
+            State::Waiting
+        });
         self.kind.insert();
     }
 
@@ -293,7 +334,7 @@ impl<'p> Accumulator<'p> {
     #[cold]
     fn reach_first(&mut self, series: SeriesId, state: State) -> Result<(), EvalError> {
         if state == State::Failing {
-            return Err(pipeline_error(&self.keys.labels(series.0)));
+            return Err(pipeline_error(&self.namer.keys.labels(series.0)));
         }
         if self.leaf.limited && self.reached >= self.max_series {
             return Err(EvalError::Bad(too_many_series(self.max_series)));
@@ -312,25 +353,9 @@ impl<'p> Accumulator<'p> {
         if steps > MAX_STEPS {
             return Err(over_budget(self.memory.limit()));
         }
-        self.memory.take(steps * (POINT + size_of::<Buckets>()))?;
-        self.memory.take(self.kind.scratch(&self.windows))
-    }
-
-    /// Adds an entry that passed the pipeline: itself, its line or its value, whatever the leaf needs.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    #[inline]
-    pub fn add_outcome(
-        &mut self,
-        series: SeriesId,
-        ts: i64,
-        outcome: &Outcome<'_>,
-    ) -> Result<(), EvalError> {
-        match outcome.value {
-            Some(value) => self.add_value(series, ts, value),
-            None => self.add(series, ts, outcome.line.len()),
-        }
+        let scratch = self.kind.scratch(&self.windows);
+        self.memory
+            .take(scratch.saturating_add(steps * (POINT + size_of::<Buckets>())))
     }
 
     /// Adds an entry for its line, whose length is given in bytes.
@@ -340,30 +365,6 @@ impl<'p> Accumulator<'p> {
     #[inline]
     pub fn add(&mut self, series: SeriesId, ts: i64, len: usize) -> Result<(), EvalError> {
         self.add_many(series, ts, 1, i64::try_from(len).unwrap_or(i64::MAX))
-    }
-
-    /// What entries with this outcome are, to be kept for [`Accumulator::add_known`].
-    ///
-    /// # Errors
-    /// As [`Accumulator::series`].
-    pub fn known(&mut self, outcome: &Outcome<'_>) -> Result<Known, EvalError> {
-        Ok(Known {
-            series: self.series(outcome)?,
-            value: outcome.value.unwrap_or(0.0),
-        })
-    }
-
-    /// Adds an entry of which it is known what it is, and whose line has so many bytes.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    #[inline]
-    pub fn add_known(&mut self, known: Known, ts: i64, len: usize) -> Result<(), EvalError> {
-        if self.leaf.unwraps {
-            self.add_value(known.series, ts, known.value)
-        } else {
-            self.add(known.series, ts, len)
-        }
     }
 
     /// Adds all entries of a bucket `(edge - bucket, edge]`, when [`RangeLeaf::aligned_to`] said so.
@@ -435,19 +436,11 @@ impl<'p> Accumulator<'p> {
             "accumulators of one leaf have the same steps"
         );
         for (theirs, state) in other.states.iter().enumerate() {
-            let encoded = other.keys.encoded(theirs as u32);
-            let (series, is_new) = self.keys.find_encoded(encoded, &mut self.memory)?;
-            if is_new {
-                let failing = *state == State::Failing;
-                self.insert(if failing {
-                    State::Failing
-                } else {
-                    State::Waiting
-                });
-            }
+            let encoded = other.namer.keys.encoded(theirs as u32);
+            let series = self.named(encoded, *state == State::Failing)?;
             if *state == State::Reached {
-                self.reach(SeriesId(series))?;
-                self.join(series as usize, &other, theirs)?;
+                self.reach(series)?;
+                self.join(series.0 as usize, &other, theirs)?;
             }
         }
         Ok(())
@@ -492,7 +485,7 @@ impl<'p> Accumulator<'p> {
             .filter(|series| self.states[*series as usize] == State::Reached)
             .collect();
         order.sort_unstable_by(|a, b| {
-            let labels = |series: u32| parts(self.keys.encoded(series));
+            let labels = |series: u32| parts(self.namer.keys.encoded(series));
             labels(*a).cmp(labels(*b))
         });
         // The sum leaves empty labels out, the aggregation itself does not. They tell groups apart in both.
@@ -502,7 +495,7 @@ impl<'p> Accumulator<'p> {
         for id in order {
             points.clear();
             self.points(id as usize, &spans, &mut points)?;
-            let mut labels = self.keys.take(id, &mut self.memory);
+            let mut labels = self.namer.keys.take(id, &mut self.memory);
             labels.retain(|(_, value)| !(full_only && value.is_empty()));
             self.memory
                 .take(of_labels(&labels) + points.len() * POINT)?;

@@ -1,5 +1,5 @@
 use super::EvalError;
-use super::accumulate::Accumulator;
+use super::accumulate::{Accumulator, Collect as _};
 use crate::Pairs;
 use crate::pipeline::EntryView;
 use crate::plan::{Needs, Plan, RangeLeaf, Steps};

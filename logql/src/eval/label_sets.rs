@@ -9,7 +9,7 @@ use crate::pipeline::{Category, OutLabels};
 
 type Owned = Vec<(String, String, Category)>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Set {
     pairs: Owned,
     /// As Loki prints it, `{a="1", b="2"}`: the order of streams in an answer is the order of this text.
@@ -40,6 +40,22 @@ impl LabelSets {
         let mut text = text(&pairs);
         text.shrink_to_fit();
         self.adopt(Set { pairs, text })
+    }
+
+    /// The id of a set of other label sets.
+    pub(super) fn intern_of(&mut self, others: &LabelSets, id: u32) -> u32 {
+        let set = &others.sets[id as usize];
+        let borrowed = set
+            .pairs
+            .iter()
+            .map(|(n, v, c)| (n.as_str(), v.as_str(), *c));
+        let known = self.by_hash.get(&hash_of(borrowed));
+        let known = known.map_or(&[][..], Vec::as_slice);
+        let equal = |id: &&u32| self.sets[**id as usize].pairs == set.pairs;
+        if let Some(id) = known.iter().find(equal) {
+            return *id;
+        }
+        self.adopt(set.clone())
     }
 
     /// Order of two sets by their text.

@@ -1,5 +1,7 @@
 //! What a metric query holds, counted.
 
+use std::sync::Arc;
+
 use super::EvalError;
 use crate::value::{Matrix, SeriesLabels};
 
@@ -10,10 +12,22 @@ const STRING: usize = size_of::<String>() + 8;
 /// Bytes that a series is taken to need beside its labels and points.
 const SERIES: usize = 80;
 
+/// Whoever grants a query memory beside other queries.
+pub trait Grants: std::fmt::Debug + Send + Sync {
+    /// Grants that the query holds so many bytes at once, or more. May wait for others to end.
+    ///
+    /// # Errors
+    /// When the query is to end.
+    fn grant(&self, bytes: usize) -> Result<usize, EvalError>;
+}
+
 /// Bytes in use, and how many they may be.
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
+    /// Bytes that the query may hold without asking.
+    granted: usize,
+    grants: Option<Arc<dyn Grants>>,
     /// Bytes of the limit that other parts of the query hold.
     others: usize,
     used: usize,
@@ -23,6 +37,8 @@ impl Memory {
     pub(super) fn new(limit: usize) -> Self {
         Memory {
             limit,
+            granted: usize::MAX,
+            grants: None,
             others: 0,
             used: 0,
         }
@@ -31,6 +47,14 @@ impl Memory {
     /// Other parts of the query hold so many bytes.
     pub(super) fn beside(&mut self, others: usize) {
         self.others = others;
+    }
+
+    /// Bytes are granted before they are taken.
+    pub(super) fn granted_by(&mut self, grants: Option<Arc<dyn Grants>>) {
+        if grants.is_some() {
+            self.granted = 0;
+        }
+        self.grants = grants;
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -48,10 +72,22 @@ impl Memory {
     /// Counts bytes that are about to be allocated.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
         let used = self.used.saturating_add(bytes);
-        if used.saturating_add(self.others) > self.limit {
+        let all = used.saturating_add(self.others);
+        if all > self.limit {
             return Err(over_budget(self.limit));
         }
+        if all > self.granted {
+            self.grant(all)?;
+        }
         self.used = used;
+        Ok(())
+    }
+
+    #[cold]
+    fn grant(&mut self, bytes: usize) -> Result<(), EvalError> {
+        if let Some(grants) = &self.grants {
+            self.granted = grants.grant(bytes)?;
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::accumulate::Accumulator;
+use super::accumulate::{Accumulator, Collect as _};
 use crate::pipeline::EntryView;
 use crate::plan::{Needs, Plan, RangeLeaf, Steps};
 use crate::value::Matrix;

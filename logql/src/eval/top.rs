@@ -90,18 +90,55 @@ impl Top {
         (budget, held): (usize, usize),
     ) -> Result<(), EvalError> {
         let labels = self.labels.intern(outcome.labels);
-        self.line_bytes += outcome.line.len();
-        self.kept.push(Kept {
+        let kept = Kept {
             ts,
             labels,
             arrival,
             line: outcome.line.to_vec(),
-        });
+        };
+        self.add(kept, (budget, held)).map(drop)
+    }
+
+    /// Whether it trimmed, after which labels have other ids.
+    fn add(&mut self, kept: Kept, (budget, held): (usize, usize)) -> Result<bool, EvalError> {
+        self.line_bytes += kept.line.len();
+        self.kept.push(kept);
         let crowded = self.labels.len() > 2 * self.kept.len() + 1024;
         if self.kept.len() >= self.trim_at || crowded || self.memory() + held > budget {
             self.trim();
             if self.memory() + held > budget {
                 return Err(over_budget(budget));
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Takes over what another worker collected, with the same limit and direction and from other entries.
+    ///
+    /// # Errors
+    /// As [`Top::push`].
+    pub fn merge(
+        &mut self,
+        other: Top,
+        (budget, held): (usize, usize),
+    ) -> Result<(), EvalError> {
+        let sets = other.labels;
+        // Ids here of the other's sets.
+        let mut ids: Vec<Option<u32>> = vec![None; sets.len()];
+        for kept in other.kept {
+            if !self.wants(kept.ts) {
+                continue;
+            }
+            let at = kept.labels as usize;
+            // Trimming gives new ids, so what was known then is looked up again.
+            let labels = match ids[at] {
+                Some(id) => id,
+                None => self.labels.intern_of(&sets, kept.labels),
+            };
+            ids[at] = Some(labels);
+            if self.add(Kept { labels, ..kept }, (budget, held))? {
+                ids.fill(None);
             }
         }
         Ok(())

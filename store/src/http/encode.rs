@@ -323,7 +323,8 @@ pub(super) fn invalid_query(message: &str) -> String {
     String::from_utf8(out).expect("JSON of a text is text")
 }
 
-/// Loki's statistics of a query. Every count has to be an integer: logcli refuses the whole answer otherwise.
+/// Loki's statistics of a query. Every count has to be an integer: logcli refuses the whole answer otherwise. What is not
+/// known is 0. Blocks count as what Loki has from its store, raw entries of the head as what it has from ingesters.
 fn write_stats(out: &mut Vec<u8>, stats: &QueryStats, timing: Timing) {
     let rate = |n: u64| (n as f64 / timing.exec.max(1e-6)) as u64;
     let (bytes, lines) = (stats.bytes_processed, stats.lines_processed);
@@ -347,15 +348,22 @@ fn write_stats(out: &mut Vec<u8>, stats: &QueryStats, timing: Timing) {
             r#""queryReferencedStructuredMetadata":false,"chunk":{{"headChunkBytes":0,"headChunkLines":0,"#,
             r#""decompressedBytes":{},"decompressedLines":{},"compressedBytes":{},"totalDuplicates":0}}}}}},"#,
         ),
-        stats.chunks_matched, stats.chunks_read, bytes, lines, stats.compressed_bytes,
+        stats.chunks_matched,
+        stats.chunks_read,
+        stats.decompressed_bytes,
+        stats.decompressed_lines,
+        stats.compressed_bytes,
     );
-    let ingester = concat!(
-        r#""ingester":{"totalReached":0,"totalChunksMatched":0,"totalBatches":0,"totalLinesSent":0,"#,
-        r#""store":{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"#,
-        r#""chunk":{"headChunkBytes":0,"headChunkLines":0,"decompressedBytes":0,"decompressedLines":0,"#,
-        r#""compressedBytes":0,"totalDuplicates":0}}}}"#,
+    let ingester = format!(
+        concat!(
+            r#""ingester":{{"totalReached":0,"totalChunksMatched":0,"totalBatches":0,"totalLinesSent":0,"#,
+            r#""store":{{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"#,
+            r#""chunk":{{"headChunkBytes":{},"headChunkLines":{},"decompressedBytes":0,"decompressedLines":0,"#,
+            r#""compressedBytes":0,"totalDuplicates":0}}}}}}}}"#,
+        ),
+        stats.head_bytes, stats.head_lines,
     );
-    for part in [summary.as_str(), store.as_str(), ingester] {
+    for part in [summary, store, ingester] {
         out.extend_from_slice(part.as_bytes());
     }
 }

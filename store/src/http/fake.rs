@@ -148,7 +148,7 @@ impl Target for Fake {
 /// Limits that no test meets by chance.
 pub(super) fn limits() -> HttpLimits {
     HttpLimits {
-        query_threads: 2,
+        max_concurrent: 2,
         ..HttpLimits::default()
     }
 }
@@ -176,7 +176,7 @@ pub(super) fn with_clock<F: Future<Output = ()>>(
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let mut service = Service::new(backend, limits).unwrap();
+        let mut service = Service::new(backend, limits);
         service.clock = || NOW;
         service.trusted = Box::new(trusted);
         let service = Arc::new(service);

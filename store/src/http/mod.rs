@@ -15,7 +15,10 @@
 //! | form bodies in memory (four of the largest) | further ones wait, 408 after the time of a body |
 //! | time of a head, of a form body, of an idle connection | closed |
 //! | query text | 400, Loki's text |
-//! | queries waiting for a thread | 429 `too many outstanding requests` |
+//! | queries at once | further ones wait |
+//! | queries waiting | 429 `too many outstanding requests` |
+//! | queries that compute at once: as many as cores | they take turns, light ones first |
+//! | memory of all queries | they wait for each other, 400 if in a circle |
 //! | time of a query, waiting included | 504, Loki's text |
 //! | client that does not read, or reads too slowly | cut off |
 //! | push body, as it comes and unpacked | 413, Loki's text |
@@ -56,7 +59,7 @@ use logql::value::Value;
 use tokio::sync::Semaphore;
 use wire::LabelSet;
 
-use crate::api::{Cancel, QueryStats, Request, Store, StoreStats};
+use crate::api::{Cancel, QueryStats, Request, Shared, Store, StoreStats, cores};
 use crate::ingest::{PushLimits, Target};
 
 pub use metrics::write_process as process_metrics;
@@ -184,10 +187,13 @@ pub struct HttpLimits {
     pub response_timeout: Duration,
     /// How long requests may go on after the shutdown. Default 3 s.
     pub shutdown_grace: Duration,
-    /// Threads that run queries. Default: as many as cores.
-    pub query_threads: usize,
-    /// Queries that may wait for a thread. Default 32.
+    /// Queries that are admitted at once, Loki's `max_concurrent` of a querier: each has a thread, and they share the
+    /// cores. Default 16.
+    pub max_concurrent: usize,
+    /// Queries that may wait to be admitted. Default 32.
     pub query_queue: usize,
+    /// Bytes that all queries together may hold, beyond 512 KiB that each has of its own. Default 32 MiB.
+    pub query_memory_total: usize,
     /// Loki's `query_timeout`: waiting and running. Default 1 min.
     pub query_timeout: Duration,
     /// Loki's `max_entries_limit_per_query`. Default 5000.
@@ -217,8 +223,9 @@ impl Default for HttpLimits {
             write_timeout: Duration::from_secs(15),
             response_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(3),
-            query_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            max_concurrent: 16,
             query_queue: 32,
+            query_memory_total: 32 << 20,
             query_timeout: Duration::from_secs(60),
             max_entries_per_query: 5000,
             max_query_length: Duration::from_secs(721 * 3600),
@@ -249,6 +256,8 @@ pub struct Service {
     limits: RwLock<Arc<HttpLimits>>,
     sources: Vec<MetricsSource>,
     pool: pool::Pool,
+    /// Cores and memory that queries share.
+    shared: Arc<Shared>,
     counters: metrics::Counters,
     /// Room for form bodies, from their arrival until their query is compiled.
     form_bytes: Arc<Semaphore>,
@@ -268,27 +277,27 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// A service over a store, in state [`State::Starting`]; starts the query threads.
-    ///
-    /// # Errors
-    /// When a thread cannot be started.
-    pub fn new(backend: impl Backend, limits: HttpLimits) -> std::io::Result<Service> {
-        let pool = pool::Pool::new(limits.query_threads, limits.query_queue)?;
+    /// A service over a store, in state [`State::Starting`].
+    pub fn new(backend: impl Backend, limits: HttpLimits) -> Service {
+        let pool = pool::Pool::new(limits.max_concurrent, limits.query_queue);
+        // With two, one query that cannot be interrupted for a while does not hold up all others.
+        let shared = Shared::new(cores().max(2), limits.query_memory_total);
         let form_bytes = limits.max_body_bytes.saturating_mul(FORMS);
         let backend: Arc<dyn Backend> = Arc::new(backend);
         let clock = Arc::clone(&backend);
-        Ok(Service {
+        Service {
             backend,
             pushes: push::Pushes::new(&limits.push),
             limits: RwLock::new(Arc::new(limits)),
             sources: Vec::new(),
             pool,
+            shared: Arc::new(shared),
             counters: metrics::Counters::default(),
             form_bytes: Arc::new(Semaphore::new(form_bytes.min(Semaphore::MAX_PERMITS))),
             state: AtomicU8::new(State::Starting as u8),
             clock: now,
             trusted: Box::new(move || clock.plausible_now()),
-        })
+        }
     }
 
     /// Adds metrics to `/metrics`; the source must be quick.
@@ -302,9 +311,10 @@ impl Service {
         Arc::clone(&limits.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets the limits of requests to come. Those of connections are for connections to come; the numbers of threads,
+    /// Sets the limits of requests to come. Those of connections are for connections to come; the numbers of queries,
     /// connections and waiting queries stay.
     pub fn set_limits(&self, limits: HttpLimits) {
+        self.shared.set_memory(limits.query_memory_total);
         let new = Arc::new(limits);
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = new;
     }

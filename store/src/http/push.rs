@@ -3,7 +3,6 @@
 //! The runtime's thread only collects a body. Unpacking, decoding, validation and the store's writes happen on a thread
 //! of its own, which starts with the first push: a node that nobody pushes to does not pay for it.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +41,7 @@ pub(super) struct Pushes {
     max_body_bytes: usize,
     /// Room for bodies, from their arrival until they are stored.
     pub(super) bytes: Arc<Semaphore>,
-    thread: Mutex<Option<Pool>>,
+    thread: Pool,
 }
 
 impl Pushes {
@@ -53,7 +52,7 @@ impl Pushes {
             counters: Counters::default(),
             max_body_bytes: limits.max_body_bytes,
             bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
-            thread: Mutex::new(None),
+            thread: Pool::for_pushes(QUEUE),
         }
     }
 
@@ -62,18 +61,10 @@ impl Pushes {
         write_pushes(out, &self.counters);
     }
 
-    /// Hands a job to the push thread, which starts with the first one.
+    /// Hands a job to the push thread.
     pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Refusal> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match &mut *thread {
-            Some(pool) => pool,
-            none => {
-                let pool = Pool::for_pushes(QUEUE);
-                let failed = |e: io::Error| Refusal::new(503, format!("no thread for pushes: {e}"));
-                none.insert(pool.map_err(failed)?)
-            }
-        };
-        pool.run(job)
+        self.thread
+            .run(job)
             .map_err(|_| Refusal::new(429, "too many outstanding requests"))
     }
 }

@@ -449,7 +449,7 @@ fn p6_queries_and_pushes_do_not_wait_for_each_other() {
         Err(EvalError::Cancelled)
     });
     let limits = HttpLimits {
-        query_threads: 1,
+        max_concurrent: 1,
         ..limits()
     };
     with_service(fake, limits, async |at, service| {

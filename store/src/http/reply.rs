@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use logql::eval::EvalError;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
@@ -96,15 +97,22 @@ pub(super) struct Reply {
     rest: Option<mpsc::Sender<Piece>>,
     gzip: bool,
     encoder: Option<GzEncoder<Vec<u8>>>,
+    /// Whose turn passes to others while the client is waited for.
+    query: Cancel,
 }
 
 impl Reply {
-    pub(super) fn new(head: oneshot::Sender<Result<Answer, Refusal>>, gzip: bool) -> Reply {
+    pub(super) fn new(
+        head: oneshot::Sender<Result<Answer, Refusal>>,
+        gzip: bool,
+        query: &Cancel,
+    ) -> Reply {
         Reply {
             head: Some(head),
             rest: None,
             gzip,
             encoder: None,
+            query: query.clone(),
         }
     }
 
@@ -148,10 +156,21 @@ impl Reply {
             let _ = head.send(Ok(whole));
             return;
         }
-        if self.send(data).is_ok()
-            && let Some(rest) = &self.rest
-        {
-            let _ = rest.blocking_send(Piece::End);
+        if self.send(data).is_ok() {
+            let _ = self.hand_on(Piece::End);
+        }
+    }
+
+    /// Hands a further piece on when the client has taken the ones before.
+    fn hand_on(&self, piece: Piece) -> Result<(), Gone> {
+        let rest = self.rest.as_ref().ok_or(Gone)?;
+        match rest.try_send(piece) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Gone),
+            Err(TrySendError::Full(piece)) => {
+                let sent = self.query.wait(|| rest.blocking_send(piece));
+                sent.map_err(|_| Gone)
+            }
         }
     }
 
@@ -178,10 +197,7 @@ impl Reply {
             };
             return head.send(Ok(answer)).map_err(|_| Gone);
         }
-        match &self.rest {
-            Some(rest) => rest.blocking_send(Piece::Data(data)).map_err(|_| Gone),
-            None => Err(Gone),
-        }
+        self.hand_on(Piece::Data(data))
     }
 }
 

@@ -487,13 +487,18 @@ async fn ask(
     let formats = route == Route::FormatQuery;
     let kind = if formats { FORMAT_JSON } else { JSON };
     let came = Instant::now();
-    let guard = CancelOnDrop(Cancel::at(came + limits.query_timeout));
+    let cancel = Cancel::at(came + limits.query_timeout).among(&service.shared);
+    let guard = CancelOnDrop(cancel);
     let (sender, receiver) = oneshot::channel();
     let _running = Raised::new(&service.counters.queries_running);
     let job = {
         let (service, cancel) = (Arc::clone(service), guard.0.clone());
         move || {
-            let reply = Reply::new(sender, gzip && !formats);
+            let reply = Reply::new(sender, gzip && !formats, &cancel);
+            let _seat = match cancel.enter() {
+                Ok(seat) => seat,
+                Err(error) => return reply.refuse(error.into()),
+            };
             if let Err(error) = cancel.check() {
                 return reply.refuse(error.into());
             }

@@ -361,7 +361,7 @@ fn plain_endpoints_answer() {
 
 #[test]
 fn further_metrics_are_added() {
-    let mut service = Service::new(Fake::echo(), limits()).unwrap();
+    let mut service = Service::new(Fake::echo(), limits());
     service.add_metrics(Box::new(|out| out.push_str("extra 1\n")));
     assert_eq!(service.sources.len(), 1);
     assert!(routes::metrics(&service).ends_with("extra 1\n"));
@@ -505,7 +505,7 @@ fn a_query_has_a_deadline() {
 fn waiting_queries_are_bounded() {
     let (fake, mut told) = endless();
     let limits = HttpLimits {
-        query_threads: 1,
+        max_concurrent: 1,
         query_queue: 1,
         ..limits()
     };
@@ -550,7 +550,7 @@ fn a_client_that_does_not_read_is_cut_off() {
         let short = Duration::from_millis(40);
         let long = Duration::from_secs(600);
         let limits = HttpLimits {
-            query_threads: 1,
+            max_concurrent: 1,
             write_timeout: if cut_by_total { long } else { short },
             response_timeout: if cut_by_total { short } else { long },
             ..limits()

@@ -1,20 +1,21 @@
 //! Blocks on their way from file or head to columns.
 
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use wire::LabelSet;
 
 use super::chunk::Scratch;
+use crate::api::QueryStats;
 use crate::block::{BlockError, Column, Decoder, Header, Metadata};
+use crate::head::RawRun;
 use crate::segment::{Reader, SegmentError};
 
 /// Where a block's bytes are.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     /// In a segment, from this offset on.
-    File(Rc<Reader>, u64),
+    File(Arc<Reader>, u64),
     /// In the head.
     Memory(Arc<[u8]>),
 }
@@ -34,6 +35,8 @@ pub(super) struct Row {
     pub(super) min_ts: i64,
     /// Greatest timestamp.
     pub(super) max_ts: i64,
+    /// Bytes of the lines, each with its line feed.
+    pub(super) bytes: u64,
 }
 
 /// A block with the rows of it that a query selects, at least one.
@@ -66,6 +69,16 @@ impl Block {
         }
     }
 
+    /// Entries of the rows.
+    pub(super) fn entries(&self) -> u64 {
+        self.rows.iter().map(|r| u64::from(r.entries)).sum()
+    }
+
+    /// Bytes of their lines.
+    pub(super) fn bytes(&self) -> u64 {
+        self.rows.iter().map(|r| r.bytes).sum()
+    }
+
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         size_of::<Block>() + self.rows.capacity() * size_of::<Row>()
@@ -78,8 +91,8 @@ pub(super) struct Buffers {
     decoder: Decoder,
     stored: Vec<u8>,
     lengths: Vec<u32>,
-    /// Compressed bytes read so far.
-    pub(super) compressed: u64,
+    /// What reading cost since it was last taken.
+    spent: QueryStats,
     /// The decoded columns.
     pub(super) scratch: Scratch,
     /// The decoded metadata column; its ids are moved to [`Scratch::metadata`].
@@ -97,11 +110,38 @@ impl Buffers {
             decoder: Decoder::new()?,
             stored: Vec::new(),
             lengths: Vec::new(),
-            compressed: 0,
+            spent: QueryStats::default(),
             scratch: Scratch::default(),
             metadata: Metadata::default(),
             metadata_bytes: 0,
         })
+    }
+
+    /// What reading a block cost; called once a block.
+    pub(super) fn spent(&mut self, block: &Block) -> QueryStats {
+        QueryStats {
+            chunks_read: block.rows.len() as u64,
+            lines_processed: block.entries(),
+            ..std::mem::take(&mut self.spent)
+        }
+    }
+
+    /// Takes a run of raw entries as the columns of a block; gives what looking at it costs.
+    pub(super) fn raw(&mut self, run: RawRun) -> QueryStats {
+        let scratch = &mut self.scratch;
+        to_offsets(&run.lengths, &mut scratch.offsets);
+        scratch.times = run.times;
+        scratch.lines = run.lines;
+        scratch.metadata = run.ids;
+        let (lines, bytes) = (scratch.times.len() as u64, scratch.lines.len() as u64);
+        QueryStats {
+            chunks_read: 1,
+            lines_processed: lines,
+            bytes_processed: bytes,
+            head_lines: lines,
+            head_bytes: bytes,
+            ..QueryStats::default()
+        }
     }
 
     /// Bytes held, about.
@@ -144,7 +184,7 @@ impl Buffers {
             header,
             Column::Times,
             &mut self.stored,
-            &mut self.compressed,
+            &mut self.spent.compressed_bytes,
         )?;
         decoder.times(header, stored, out).map_err(|e| at(block, e))
     }
@@ -159,7 +199,7 @@ impl Buffers {
             header,
             Column::Lengths,
             &mut self.stored,
-            &mut self.compressed,
+            &mut self.spent.compressed_bytes,
         )?;
         self.decoder
             .lengths(header, stored, &mut self.lengths)
@@ -179,7 +219,7 @@ impl Buffers {
             header,
             Column::Metadata,
             &mut self.stored,
-            &mut self.compressed,
+            &mut self.spent.compressed_bytes,
         )?;
         out.ids = std::mem::take(&mut self.scratch.metadata);
         let done = decoder.metadata(header, stored, out);
@@ -199,9 +239,15 @@ impl Buffers {
             header,
             Column::Lines,
             &mut self.stored,
-            &mut self.compressed,
+            &mut self.spent.compressed_bytes,
         )?;
-        decoder.lines(header, stored, out).map_err(|e| at(block, e))
+        decoder
+            .lines(header, stored, out)
+            .map_err(|e| at(block, e))?;
+        self.spent.bytes_processed += block.bytes();
+        self.spent.decompressed_bytes += self.scratch.lines.len() as u64;
+        self.spent.decompressed_lines += u64::from(header.entries);
+        Ok(())
     }
 }
 

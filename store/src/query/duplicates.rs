@@ -10,13 +10,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use logql::eval::EvalError;
 use wire::{Batch, Labels};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::block::{Block, Buffers, to_offsets};
+use super::block::{Block, Buffers};
 use super::select::{HeadPart, NONE, Selected};
 use super::{View, storage};
 use crate::head::{self, Head, RawRun};
@@ -355,7 +355,7 @@ impl<'a> Search<'a> {
         });
         let rows = rows.collect();
         let selected = Selected {
-            reader: Rc::new(reader),
+            reader: Arc::new(reader),
             map,
             chunks,
         };
@@ -439,12 +439,8 @@ impl<'a> Search<'a> {
         if stream == NONE {
             return;
         }
-        let scratch = &mut buffers.scratch;
-        to_offsets(&run.lengths, &mut scratch.offsets);
-        scratch.times = run.times;
-        scratch.lines = run.lines;
-        scratch.metadata = run.ids;
-        let entries = scratch.times.len();
+        buffers.raw(run);
+        let entries = buffers.scratch.times.len();
         self.compare(stream, 0..entries, sets, buffers);
     }
 

@@ -17,23 +17,29 @@
 mod block;
 mod budget;
 mod chunk;
+mod crew;
 mod damage;
 pub(crate) mod duplicates;
+mod gate;
 mod listing;
 mod logs;
 mod range;
 mod select;
+mod shared;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
-use logql::eval::{EvalError, Leaf, metric_instant, metric_range};
+use logql::eval::{EvalError, Grants, Leaf, metric_instant, metric_range};
 use logql::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
 use logql::value::{Logs, Matrix, Value};
 
 pub use damage::Damage;
 pub(crate) use listing::{label_names, label_values, series};
+pub use shared::Shared;
+pub(crate) use shared::Turn;
 
 use crate::api::{Cancel, QueryStats, Request, Store};
 use crate::head;
@@ -91,6 +97,9 @@ impl Store {
     }
 }
 
+/// Blocks that a query scans alone before it gets helpers: some milliseconds, which most queries do not last.
+pub(crate) const ALONE: usize = 16;
+
 /// Bounds of one query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -100,6 +109,10 @@ pub(crate) struct Limits {
     pub(crate) series: usize,
     /// Bytes of lines it may look at; `None`: no bound.
     pub(crate) scanned: Option<u64>,
+    /// Threads it may have; 1: its own.
+    pub(crate) threads: usize,
+    /// Blocks that it scans before it has more than one.
+    pub(crate) alone: usize,
 }
 
 impl Limits {
@@ -120,10 +133,14 @@ pub(crate) fn run(
     cancel: &Cancel,
 ) -> Result<(Value, QueryStats), EvalError> {
     cancel.check()?;
+    let regexes = match plan {
+        Plan::Log(leaf) => leaf.regex_bytes,
+        Plan::Metric(plan) => plan.regex_bytes,
+    };
     let scan = Scan {
         view,
         limits,
-        budget: RefCell::new(Budget::new(limits, cancel)),
+        budget: RefCell::new(Budget::new(limits, regexes, cancel)),
     };
     let value = match (plan, request) {
         (
@@ -194,6 +211,11 @@ impl Leaf for Scan<'_> {
         let budget = &mut *self.budget.borrow_mut();
         budget.held = held;
         range::range(self.view, leaf, steps, self.limits.series, budget)
+    }
+
+    fn grants(&self) -> Option<Arc<dyn Grants>> {
+        let cancel = self.budget.borrow().cancel.clone();
+        Some(Arc::new(cancel))
     }
 }
 

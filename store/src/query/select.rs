@@ -1,8 +1,7 @@
 //! From matchers to the streams, blocks and head entries that a query has to look at.
 
 use std::collections::HashMap;
-use std::rc::Rc;
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 
 use logql::eval::EvalError;
 use logql::matcher::{Matcher, all_match};
@@ -29,8 +28,8 @@ pub(super) struct Streams<'q> {
     selected: Option<Vec<u32>>,
     /// Their numbers, [`NONE`] as long as no segment had them.
     numbers: Vec<u32>,
-    by_labels: HashMap<Rc<LabelSet>, u32>,
-    sets: Vec<Rc<LabelSet>>,
+    by_labels: HashMap<Arc<LabelSet>, u32>,
+    sets: Vec<Arc<LabelSet>>,
     bytes: usize,
     /// For the sections of all segments of the query.
     unpacker: Unpacker,
@@ -64,8 +63,18 @@ impl<'q> Streams<'q> {
         &self.sets[stream as usize]
     }
 
+    /// The same, to be taken along.
+    pub(super) fn shared_labels(&self, stream: u32) -> Arc<LabelSet> {
+        Arc::clone(&self.sets[stream as usize])
+    }
+
+    /// Labels of the rows of a block, likewise.
+    pub(super) fn of_rows(&self, rows: &[Row]) -> Vec<Arc<LabelSet>> {
+        rows.iter().map(|r| self.shared_labels(r.stream)).collect()
+    }
+
     /// All streams so far.
-    pub(super) fn sets(&self) -> &[Rc<LabelSet>] {
+    pub(super) fn sets(&self) -> &[Arc<LabelSet>] {
         &self.sets
     }
 
@@ -89,9 +98,9 @@ impl<'q> Streams<'q> {
             return *number;
         }
         let number = self.sets.len() as u32;
-        let set = Rc::new(set.clone());
+        let set = Arc::new(set.clone());
         self.bytes += set.as_bytes().len() + 96;
-        self.sets.push(Rc::clone(&set));
+        self.sets.push(Arc::clone(&set));
         self.by_labels.insert(set, number);
         number
     }
@@ -134,7 +143,7 @@ impl<'q> Streams<'q> {
 /// An opened segment with what a query selects of it.
 pub(super) struct Selected {
     /// The file.
-    pub(super) reader: Rc<Reader>,
+    pub(super) reader: Arc<Reader>,
     /// Streams by ordinal.
     pub(super) map: Vec<u32>,
     /// All its chunk rows.
@@ -159,7 +168,7 @@ impl Selected {
         };
         let chunks = reader.chunks()?;
         Ok(Some(Selected {
-            reader: Rc::new(reader),
+            reader: Arc::new(reader),
             map,
             chunks,
         }))
@@ -182,7 +191,7 @@ impl Selected {
         rows.sort_by_key(|(row, _)| offset(*row));
         rows.chunk_by(|a, b| offset(a.0) == offset(b.0))
             .map(|same| Block {
-                place: Place::File(Rc::clone(&self.reader), offset(same[0].0)),
+                place: Place::File(Arc::clone(&self.reader), offset(same[0].0)),
                 sequence,
                 rows: same
                     .iter()
@@ -201,6 +210,7 @@ fn row_of(chunk: &Chunk, stream: u32, ordinal: u32) -> Row {
         ordinal,
         min_ts: chunk.min_ts,
         max_ts: chunk.max_ts,
+        bytes: chunk.raw_bytes,
     }
 }
 
@@ -243,22 +253,23 @@ impl HeadPart {
         Ok(HeadPart { snapshot, map })
     }
 
-    /// The blocks of these chunks (indices into the snapshot's).
+    /// The blocks of these chunks (indices into the snapshot's), in the order of their first ones.
     pub(super) fn blocks(&self, chunks: impl Iterator<Item = usize>) -> Vec<Block> {
-        let mut blocks: HashMap<*const u8, Block> = HashMap::new();
+        let mut places: HashMap<*const u8, usize> = HashMap::new();
+        let mut blocks: Vec<Block> = Vec::new();
         for i in chunks {
             let held = &self.snapshot.chunks[i];
             let stream = self.map[held.chunk.stream as usize];
-            blocks
-                .entry(held.block.as_ptr())
-                .or_insert_with(|| Block {
+            let at = *places.entry(held.block.as_ptr()).or_insert(blocks.len());
+            if at == blocks.len() {
+                blocks.push(Block {
                     place: Place::Memory(held.block.clone()),
                     sequence: held.sequence,
                     rows: Vec::new(),
-                })
-                .rows
-                .push(row_of(&held.chunk, stream, i as u32));
+                });
+            }
+            blocks[at].rows.push(row_of(&held.chunk, stream, i as u32));
         }
-        blocks.into_values().collect()
+        blocks
     }
 }

@@ -263,6 +263,7 @@ fn p4_memory_is_bounded_by_the_budget() {
         memory: 2_000,
         series: 500,
         scanned: None,
+        ..LIMITS
     };
     for (query, request) in [
         (SHOP, logs_request(10_000, Direction::Forward)),

@@ -1,6 +1,7 @@
 //! A small store for tests of queries (real files, a head of its own) and the model that answers are compared with.
 
 mod cases;
+mod crew;
 mod model;
 mod store;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use disk::Disk;
 use disk::real::RealDisk;
-use logql::eval::Accumulator;
+use logql::eval::{Accumulator, Collect as _};
 use logql::matcher::{Matcher, all_match};
 use logql::pipeline::{Category, EntryView};
 use logql::value::LogEntry;
@@ -508,6 +509,8 @@ const LIMITS: Limits = Limits {
     memory: 32 << 20,
     series: 10_000,
     scanned: None,
+    threads: 1,
+    alone: 0,
 };
 
 fn ask(view: &dyn View, query: &str, request: &Request) -> (Value, QueryStats) {
