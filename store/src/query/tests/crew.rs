@@ -64,17 +64,21 @@ const QUERIES: &[&str] = &[
     "sum by (pod) (bytes_rate(SELECT |~ \"w[0-9]\" [90s]))",
     "sum by (level, who) (count_over_time(SELECT | json [1m]))",
     "sum by (namespace) (sum_over_time(SELECT | json | unwrap n | __error__=\"\" [2m]))",
-    "avg_over_time(SELECT | logfmt | unwrap n | __error__=\"\" | keep app [90s])",
+    "avg_over_time(SELECT | logfmt | keep app, n | unwrap n | __error__=\"\" [90s])",
     "stddev_over_time(SELECT | logfmt | unwrap n | __error__=\"\" [5m]) by (app)",
     "quantile_over_time(0.9, SELECT | logfmt | unwrap n | __error__=\"\" [1m]) by (pod)",
-    "first_over_time(SELECT | json | unwrap n | __error__=\"\" | keep namespace [3m])",
-    "last_over_time(SELECT | json | unwrap n | __error__=\"\" | keep namespace [3m])",
-    "rate_counter(SELECT | regexp \"(?P<x>[0-9]+)\" | unwrap x | __error__=\"\" | keep pod [4m])",
+    "first_over_time(SELECT | json | keep namespace, n | unwrap n | __error__=\"\" [3m])",
+    "last_over_time(SELECT | json | keep namespace, n | unwrap n | __error__=\"\" [3m])",
+    "rate_counter(SELECT | regexp \"(?P<x>[0-9]+)\" | keep pod, x | unwrap x | __error__=\"\" [4m])",
     // These fail, by an error of the pipeline and by too many series.
     "sum_over_time(SELECT | json | unwrap n [1m])",
     "sum by (who, n) (count_over_time(SELECT | logfmt [1m]))",
     "absent_over_time(SELECT |= \"needle\" [10s])",
 ];
+
+fn plan(query: &str) -> Plan {
+    logql::parse(&query.replace("SELECT", r#"{namespace=~".+"}"#)).expect(query)
+}
 
 fn asked(view: &dyn View, query: &str, request: &Request, threads: usize, alone: usize) -> String {
     let limits = Limits {
@@ -83,7 +87,7 @@ fn asked(view: &dyn View, query: &str, request: &Request, threads: usize, alone:
         series: 100,
         ..LIMITS
     };
-    let plan = logql::parse(&query.replace("SELECT", r#"{namespace=~".+"}"#)).unwrap();
+    let plan = plan(query);
     let got = run(view, limits, &plan, request, &hour());
     let is_full = !matches!(request, Request::Range { limit, .. } if *limit < 1000);
     match got {
@@ -141,7 +145,7 @@ fn a_crew_that_does_not_fit_is_done_without() {
         direction: Direction::Forward,
     };
     for query in QUERIES {
-        let plan = logql::parse(&query.replace("SELECT", r#"{namespace=~".+"}"#)).unwrap();
+        let plan = plan(query);
         // From far too little to plenty: memory that one thread can do with is enough for several, too.
         for memory in [1 << 16, 1 << 18, 1 << 20, 3 << 20, 5 << 20, 8 << 20, 32 << 20] {
             let ask = |threads| {
