@@ -118,11 +118,7 @@ impl Top {
     ///
     /// # Errors
     /// As [`Top::push`].
-    pub fn merge(
-        &mut self,
-        other: Top,
-        (budget, held): (usize, usize),
-    ) -> Result<(), EvalError> {
+    pub fn merge(&mut self, other: Top, (budget, held): (usize, usize)) -> Result<(), EvalError> {
         let sets = other.labels;
         // Ids here of the other's sets.
         let mut ids: Vec<Option<u32>> = vec![None; sets.len()];

@@ -1,7 +1,9 @@
 //! What the fuzz targets do with an input, for two callers: `fuzz/` makes inputs up, `fuzz_corpus.rs` runs those that
 //! were kept. Whatever comes in, nothing may panic, and what the language promises must hold.
 
-use logql::eval::{Accumulator, Collect as _, EvalError, Leaf, Limits, metric_instant, metric_range};
+use logql::eval::{
+    Accumulator, Collect as _, EvalError, Leaf, Limits, metric_instant, metric_range,
+};
 use logql::pipeline::{EntryView, LineFilter, Outcome, Pipeline};
 use logql::plan::{Direction, LogLeaf, Plan, RangeLeaf, Steps};
 use logql::value::{LogEntry, Logs, Matrix};

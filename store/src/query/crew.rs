@@ -177,7 +177,9 @@ impl<J, D> Default for Window<J, D> {
 
 impl<J, D> State<J, D> {
     fn has_work(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::Waiting(_)))
+        self.slots
+            .iter()
+            .any(|slot| matches!(slot, Slot::Waiting(_)))
     }
 
     /// The first job that nobody has, and its number.

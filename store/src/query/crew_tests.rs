@@ -167,7 +167,10 @@ fn an_end_and_an_error_come_where_they_would_alone() {
         let mut scan = squares(&|_| ());
         scan.failing = Some(at);
         let got = run(&mut scan);
-        assert!(matches!(&got, Err(EvalError::Bad(text)) if *text == at.to_string()), "{got:?}");
+        assert!(
+            matches!(&got, Err(EvalError::Bad(text)) if *text == at.to_string()),
+            "{got:?}"
+        );
         assert_eq!(scan.got, expected(at));
     }
 }

@@ -82,7 +82,9 @@ impl<T> Line<T> {
     fn first(&self) -> Option<usize> {
         let ranks = self.waiting.iter().enumerate();
         // Of equal ranks the first to come.
-        ranks.min_by_key(|(_, (place, _))| place.rank()).map(|w| w.0)
+        ranks
+            .min_by_key(|(_, (place, _))| place.rank())
+            .map(|w| w.0)
     }
 
     /// Gives a permit back: to the one it returns, if any.

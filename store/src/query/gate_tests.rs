@@ -153,7 +153,10 @@ fn helpers_take_what_nobody_else_wants() {
         simulation.step(MS);
         ran += u64::from(simulation.is_running(helper));
     }
-    assert!((3_000..=3_700).contains(&ran), "two of three permits: {ran}");
+    assert!(
+        (3_000..=3_700).contains(&ran),
+        "two of three permits: {ran}"
+    );
 }
 
 fn far() -> Instant {

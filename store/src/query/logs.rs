@@ -456,8 +456,7 @@ impl<'b> LogScan<'_, '_, 'b> {
             Err(e) => return self.damaged(block, e),
         }
         let mut room = self.room(self.runner.buffers.memory());
-        self.runner
-            .block((block, labels), &mut self.top, &mut room)
+        self.runner.block((block, labels), &mut self.top, &mut room)
     }
 
     fn run_raw(&mut self, run: RawRun, labels: &LabelSet) -> Result<(), EvalError> {

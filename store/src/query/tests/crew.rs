@@ -25,7 +25,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn line(n: u16) -> String {
     match n % 5 {
-        0 => format!(r#"{{"level":"info","n":{}.{n},"who":"w{}"}}"#, n / 7, n % 13),
+        0 => format!(
+            r#"{{"level":"info","n":{}.{n},"who":"w{}"}}"#,
+            n / 7,
+            n % 13
+        ),
         1 => format!("level=warn n=0.{n} who=w{} needle", n % 11),
         2 => format!(r#"{{"level":"error","n":1e{}}}"#, n % 300),
         3 => format!("plain {n}"),
@@ -128,7 +132,12 @@ fn large() -> Fixture {
     let events: Vec<Event> = (0..6_000u32)
         .map(|i| match i % 300 {
             299 => Event::Flush,
-            _ => Event::Entry(i as usize % 5, i as usize % 6, 1, (i * 7_919 % 65_521) as u16),
+            _ => Event::Entry(
+                i as usize % 5,
+                i as usize % 6,
+                1,
+                (i * 7_919 % 65_521) as u16,
+            ),
         })
         .collect();
     fill(&events)
@@ -147,14 +156,31 @@ fn a_crew_that_does_not_fit_is_done_without() {
     for query in QUERIES {
         let plan = plan(query);
         // From far too little to plenty: memory that one thread can do with is enough for several, too.
-        for memory in [1 << 16, 1 << 18, 1 << 20, 3 << 20, 5 << 20, 8 << 20, 32 << 20] {
+        for memory in [
+            1 << 16,
+            1 << 18,
+            1 << 20,
+            3 << 20,
+            5 << 20,
+            8 << 20,
+            32 << 20,
+        ] {
             let ask = |threads| {
-                let limits = Limits { memory, threads, ..LIMITS };
+                let limits = Limits {
+                    memory,
+                    threads,
+                    ..LIMITS
+                };
                 let got = run(&fixture, limits, &plan, &request, &hour());
-                got.map(|(value, _)| plain(value)).map_err(|e| e.to_string())
+                got.map(|(value, _)| plain(value))
+                    .map_err(|e| e.to_string())
             };
             match ask(1) {
-                Ok(one) => assert_eq!(format!("{:?}", ask(4).unwrap()), format!("{one:?}"), "{query}"),
+                Ok(one) => assert_eq!(
+                    format!("{:?}", ask(4).unwrap()),
+                    format!("{one:?}"),
+                    "{query}"
+                ),
                 Err(one) => assert_eq!(ask(4).unwrap_err(), one, "{query} {memory}"),
             }
         }

@@ -3,6 +3,7 @@
 mod cases;
 mod crew;
 mod model;
+mod stats;
 mod store;
 
 use std::collections::BTreeMap;

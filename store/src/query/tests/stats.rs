@@ -1,0 +1,136 @@
+//! What an answer says that it cost, counted by hand.
+
+use super::*;
+use crate::block::{Column, Header};
+
+/// Two streams in one block of a segment, one in a block of the head, one entry of the head in no block. Every line is
+/// nine bytes and its line feed.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new();
+    let mut ts = 1_000 * SECOND;
+    let mut add = |fixture: &mut Fixture, stream: usize, entries: usize| {
+        for _ in 0..entries {
+            ts += SECOND;
+            let line = b"nine byte".to_vec();
+            fixture.append(Entry {
+                stream,
+                set: 0,
+                ts,
+                line,
+            });
+        }
+    };
+    add(&mut fixture, 0, 3);
+    // Not selected, but in the same block.
+    add(&mut fixture, 3, 2);
+    fixture.flush();
+    add(&mut fixture, 1, 2);
+    fixture.seal();
+    add(&mut fixture, 0, 1);
+    fixture
+}
+
+/// Compressed bytes of some columns of both blocks.
+fn compressed(fixture: &Fixture, columns: &[Column]) -> u64 {
+    let reader = fixture.open(&fixture.segments[0]).unwrap();
+    let offset = reader.chunks().unwrap()[0].block_offset;
+    let headers = [
+        reader.block_header(offset).unwrap(),
+        Header::decode(&fixture.sealed[0].bytes).unwrap(),
+    ];
+    let lens = headers
+        .iter()
+        .flat_map(|h| columns.iter().map(|c| u64::from(h.place(*c).len)));
+    lens.sum()
+}
+
+#[test]
+fn statistics_are_true() {
+    const ALL_COLUMNS: [Column; 4] = [
+        Column::Times,
+        Column::Lengths,
+        Column::Metadata,
+        Column::Lines,
+    ];
+    let fixture = fixture();
+    let logs = Request::Range {
+        start: 0,
+        end: 10_000 * SECOND,
+        step: 1,
+        limit: 100,
+        direction: Direction::Forward,
+    };
+    let at = |second: i64| Request::Instant {
+        time: second * SECOND,
+    };
+    let whole = QueryStats {
+        bytes_processed: 60,
+        lines_processed: 6,
+        chunks_matched: 3,
+        chunks_read: 3,
+        compressed_bytes: compressed(&fixture, &ALL_COLUMNS),
+        decompressed_bytes: 70,
+        decompressed_lines: 7,
+        head_bytes: 10,
+        head_lines: 1,
+        entries_returned: 6,
+    };
+    let none = QueryStats {
+        chunks_matched: 3,
+        ..QueryStats::default()
+    };
+    let shop = r#"{namespace="shop"}"#;
+    for (query, request, want) in [
+        (shop.to_owned(), &logs, whole),
+        // Where no line passes, no other column is read.
+        (
+            format!(r#"{shop} |= "nowhere""#),
+            &logs,
+            QueryStats {
+                compressed_bytes: compressed(&fixture, &[Column::Lines]),
+                entries_returned: 0,
+                ..whole
+            },
+        ),
+        (
+            format!(r#"count_over_time({shop} |= "nine" [1h])"#),
+            &at(3_600),
+            QueryStats {
+                entries_returned: 2,
+                ..whole
+            },
+        ),
+        // Minute tables: of the blocks nothing is looked at.
+        (
+            format!("count_over_time({shop}[1h])"),
+            &at(3_600),
+            QueryStats {
+                chunks_read: 1,
+                lines_processed: 1,
+                head_lines: 1,
+                entries_returned: 2,
+                ..none
+            },
+        ),
+        // Not whole minutes: times, not lines.
+        (
+            format!("count_over_time({shop}[1h])"),
+            &at(3_601),
+            QueryStats {
+                chunks_read: 3,
+                lines_processed: 6,
+                head_lines: 1,
+                compressed_bytes: compressed(&fixture, &[Column::Times, Column::Metadata]),
+                entries_returned: 2,
+                ..none
+            },
+        ),
+        (
+            r#"{namespace="nobody"}"#.to_owned(),
+            &logs,
+            QueryStats::default(),
+        ),
+    ] {
+        assert_eq!(ask(&fixture, &query, request).1, want, "{query}");
+    }
+}
