@@ -226,7 +226,7 @@ impl Gate {
         self.wait(line, place, until, ended).map(|()| true)
     }
 
-    /// Has the threads of a query look whether it is to end. `waits`: whether it waits for its helpers from now on.
+    /// Has the threads of a query that wait look whether it is to end.
     pub(crate) fn wake(&self, account: &Arc<Account>) {
         let line = self.lock();
         for (place, bell) in &line.waiting {
@@ -236,7 +236,7 @@ impl Gate {
         }
     }
 
-    /// Says whether a query waits for its helpers. Call it while it holds a permit, which it then gives back.
+    /// Says whether a query waits for its helpers; to be said before its permit is given back.
     pub(crate) fn set_waits(&self, account: &Account, waits: bool) {
         account.waits.store(waits, Ordering::Relaxed);
     }
