@@ -81,7 +81,7 @@ const QUERIES: &[&str] = &[
 ];
 
 fn plan(query: &str) -> Plan {
-    logql::parse(&query.replace("SELECT", r#"{namespace=~".+"}"#)).expect(query)
+    logql::parse(query.replace("SELECT", r#"{namespace=~".+"}"#)).expect(query)
 }
 
 fn asked(view: &dyn View, query: &str, request: &Request, threads: usize, alone: usize) -> String {

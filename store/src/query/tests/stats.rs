@@ -44,37 +44,47 @@ fn compressed(fixture: &Fixture, columns: &[Column]) -> u64 {
     lens.sum()
 }
 
-#[test]
-fn statistics_are_true() {
-    const ALL_COLUMNS: [Column; 4] = [
-        Column::Times,
-        Column::Lengths,
-        Column::Metadata,
-        Column::Lines,
-    ];
-    let fixture = fixture();
-    let logs = Request::Range {
+const ALL_COLUMNS: [Column; 4] = [
+    Column::Times,
+    Column::Lengths,
+    Column::Metadata,
+    Column::Lines,
+];
+
+fn all_logs() -> Request {
+    Request::Range {
         start: 0,
         end: 10_000 * SECOND,
         step: 1,
         limit: 100,
         direction: Direction::Forward,
-    };
-    let at = |second: i64| Request::Instant {
-        time: second * SECOND,
-    };
-    let whole = QueryStats {
+    }
+}
+
+/// What looking at every line costs.
+fn whole(fixture: &Fixture) -> QueryStats {
+    QueryStats {
         bytes_processed: 60,
         lines_processed: 6,
         chunks_matched: 3,
         chunks_read: 3,
-        compressed_bytes: compressed(&fixture, &ALL_COLUMNS),
+        compressed_bytes: compressed(fixture, &ALL_COLUMNS),
         decompressed_bytes: 70,
         decompressed_lines: 7,
         head_bytes: 10,
         head_lines: 1,
         entries_returned: 6,
+    }
+}
+
+#[test]
+fn statistics_are_true() {
+    let fixture = fixture();
+    let logs = all_logs();
+    let at = |second: i64| Request::Instant {
+        time: second * SECOND,
     };
+    let whole = whole(&fixture);
     let none = QueryStats {
         chunks_matched: 3,
         ..QueryStats::default()
