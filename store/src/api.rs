@@ -274,6 +274,7 @@ impl Store {
             memory: tuning.query_memory,
             series: tuning.max_query_series,
             scanned: tuning.max_query_bytes_read,
+            skips: true,
         };
         query::run(&*self.inner, limits, plan, request, cancel)
     }

@@ -149,7 +149,7 @@ impl Buffers {
         decoder.times(header, stored, out).map_err(|e| at(block, e))
     }
 
-    /// Decodes the line lengths into offsets.
+    /// Decodes the line lengths into offsets, after the lines unless [`Header::has_lengths`].
     ///
     /// # Errors
     /// When the column cannot be read.
@@ -162,7 +162,7 @@ impl Buffers {
             &mut self.compressed,
         )?;
         self.decoder
-            .lengths(header, stored, &mut self.lengths)
+            .lengths(header, stored, &self.scratch.lines, &mut self.lengths)
             .map_err(|e| at(block, e))?;
         to_offsets(&self.lengths, &mut self.scratch.offsets);
         Ok(())

@@ -5,6 +5,8 @@ use logql::eval::{EvalError, over_budget};
 use super::Limits;
 use crate::api::{Cancel, QueryStats};
 use crate::clock::{Clock as _, SystemClock};
+use crate::segment::Probe;
+use logql::pipeline::Pipeline;
 
 /// Bytes of work between two looks at deadline and client: some hundred lines, a millisecond on a small node.
 const LOOK: usize = 64 << 10;
@@ -18,6 +20,8 @@ pub(super) struct Budget<'q> {
     pub(super) memory: usize,
     /// Bytes of these that other parts of the query hold.
     pub(super) held: usize,
+    /// Whether the skip index is asked.
+    skips: bool,
     /// Bytes of lines it may look at; `None`: no bound.
     max_scanned: Option<u64>,
     /// Deadline and client.
@@ -36,12 +40,19 @@ impl<'q> Budget<'q> {
         Budget {
             memory: limits.memory,
             held: 0,
+            skips: limits.skips,
             max_scanned: limits.scanned,
             cancel,
             stats: QueryStats::default(),
             now: SystemClock::new().wall(),
             unseen: 0,
         }
+    }
+
+    /// What the skip index is asked for, if anything.
+    pub(super) fn probe(&self, pipeline: &Pipeline) -> Option<Probe> {
+        let needle = pipeline.needle().filter(|_| self.skips);
+        needle.as_ref().map(Probe::new)
     }
 
     /// Bytes that are left to the part at hand.

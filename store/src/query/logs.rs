@@ -18,7 +18,7 @@ use super::chunk::{Dictionary, column_filter, visit_lines};
 use super::select::{HeadPart, Selected, Streams};
 use super::{View, storage};
 use crate::head::RawRun;
-use crate::segment::{SegmentEntry, SegmentError};
+use crate::segment::{Probe, SegmentEntry, SegmentError};
 
 /// Raw entries of the head arrive after all chunks of the same sequence.
 const RAW_ORDINAL: u32 = u32::MAX;
@@ -107,10 +107,11 @@ pub(super) fn logs(
     let mut head = HeadPart::take(view, &mut streams, range, true, budget.memory / 2)?;
     let raw = std::mem::take(&mut head.snapshot.raw);
     let raw_bytes: usize = raw.iter().map(|r| r.lines.len() + r.times.len() * 16).sum();
+    let probe = budget.probe(&leaf.pipeline);
     let mut queue = Queue {
         heap: BinaryHeap::new(),
         direction,
-        bytes: raw_bytes,
+        bytes: raw_bytes + probe.as_ref().map_or(0, Probe::memory),
     };
     for segment in &head.snapshot.segments {
         queue.push(segment.min_ts, segment.max_ts, Work::Segment(*segment));
@@ -141,7 +142,15 @@ pub(super) fn logs(
         budget.held = leaf.regex_bytes + queue.bytes + streams.memory();
         match item.work {
             Work::Segment(segment) => {
-                expand(view, &segment, &mut streams, range, &mut queue, budget)?;
+                let probe = probe.as_ref();
+                expand(
+                    view,
+                    (&segment, probe),
+                    &mut streams,
+                    range,
+                    &mut queue,
+                    budget,
+                )?;
             }
             Work::Block(block) => scan.block(view, &block, &streams, budget)?,
             Work::Raw(i) => {
@@ -161,13 +170,13 @@ pub(super) fn logs(
 /// Replaces a segment by its blocks.
 fn expand(
     view: &dyn View,
-    segment: &SegmentEntry,
+    (segment, probe): (&SegmentEntry, Option<&Probe>),
     streams: &mut Streams<'_>,
     (start, end): (i64, i64),
     queue: &mut Queue,
     budget: &mut Budget<'_>,
 ) -> Result<(), EvalError> {
-    let selected = match Selected::open(view, segment, streams) {
+    let mut selected = match Selected::open(view, segment, streams) {
         Ok(Some(selected)) => selected,
         Ok(None) => return Ok(()),
         Err(e) => return view.damage().segment(segment.sequence, e),
@@ -177,6 +186,11 @@ fn expand(
         .filter_map(|(i, c)| Some((i, selected.stream(c, start, end)?)))
         .collect();
     budget.stats.chunks_matched += rows.len() as u64;
+    if let Some(probe) = probe.filter(|_| !rows.is_empty())
+        && let Err(e) = selected.skip(probe)
+    {
+        view.damage().segment(segment.sequence, e)?;
+    }
     queue.push_blocks(selected.blocks(segment.sequence, rows));
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | counts and bytes over whole minutes, no pipeline | minute tables, no block |
 //! | counts and bytes otherwise, and values of labels, without a look at the line | times, lengths (bytes only), metadata |
-//! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter |
+//! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter; before that the skip index, if the filters need some text |
 
 mod block;
 mod budget;
@@ -100,6 +100,8 @@ pub(crate) struct Limits {
     pub(crate) series: usize,
     /// Bytes of lines it may look at; `None`: no bound.
     pub(crate) scanned: Option<u64>,
+    /// Whether it asks the skip index.
+    pub(crate) skips: bool,
 }
 
 impl Limits {

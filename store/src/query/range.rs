@@ -17,7 +17,7 @@ use super::logs::within;
 use super::select::{HeadPart, NONE, Selected, Streams};
 use super::{View, storage};
 use crate::head::RawRun;
-use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentEntry, SegmentError};
+use crate::segment::{Cell, MINUTE_NS, Minutes, Probe, SegmentEntry, SegmentError};
 
 /// Metadata sets that the series cache tells apart before it starts anew.
 const CACHED_SETS_MAX: usize = 32 << 10;
@@ -55,6 +55,7 @@ pub(super) fn range(
         fixed,
         filter: column_filter(&leaf.pipeline),
         filters: leaf.pipeline.leading_filters(),
+        probe: budget.probe(&leaf.pipeline),
         pipeline: leaf.pipeline.run().at(budget.now),
         buffers: Buffers::new().map_err(storage)?,
         tables: Minutes::default(),
@@ -86,6 +87,8 @@ struct RangeScan<'p> {
     filter: Option<&'p LineFilter>,
     /// The filters that lines must pass.
     filters: &'p [LineFilter],
+    /// What lines must hold, for the skip index.
+    probe: Option<Probe>,
     pipeline: PipelineRun<'p>,
     buffers: Buffers,
     /// Minute tables of the segment at hand.
@@ -167,7 +170,7 @@ impl RangeScan<'_> {
     ) -> Result<(), EvalError> {
         let sequence = segment.sequence;
         self.cache.trim();
-        let selected = match Selected::open(view, segment, streams) {
+        let mut selected = match Selected::open(view, segment, streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
             Err(e) => return view.damage().segment(sequence, e),
@@ -197,6 +200,11 @@ impl RangeScan<'_> {
             }
             self.tables = tables;
         }
+        if let Some(probe) = self.probe.as_ref().filter(|_| !rows.is_empty())
+            && let Err(e) = selected.skip(probe)
+        {
+            view.damage().segment(sequence, e)?;
+        }
         for block in selected.blocks(sequence, rows) {
             self.block(view, &block, streams, budget)?;
         }
@@ -208,6 +216,7 @@ impl RangeScan<'_> {
         budget.check(
             self.sum.memory()
                 + self.cache.bytes
+                + self.probe.as_ref().map_or(0, Probe::memory)
                 + self.buffers.memory()
                 + tables
                 + streams.memory(),
@@ -376,6 +385,9 @@ impl RangeScan<'_> {
         let header = self.buffers.header(block)?;
         self.buffers.times(block, &header)?;
         if self.lengths {
+            if !header.has_lengths() {
+                self.buffers.lines(block, &header)?;
+            }
             self.buffers.offsets(block, &header)?;
         }
         self.buffers.metadata(block, &header)?;

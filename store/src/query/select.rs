@@ -12,7 +12,7 @@ use super::View;
 use super::block::{Block, Place, Row};
 use crate::head;
 use crate::index::Index;
-use crate::segment::{Chunk, Reader, SegmentEntry, SegmentError, Unpacker};
+use crate::segment::{Candidates, Chunk, Probe, Reader, SegmentEntry, SegmentError, Unpacker};
 
 /// "Not selected" in a map from ordinals to streams.
 pub(super) const NONE: u32 = u32::MAX;
@@ -139,6 +139,23 @@ pub(super) struct Selected {
     pub(super) map: Vec<u32>,
     /// All its chunk rows.
     pub(super) chunks: Vec<Chunk>,
+    /// Blocks that may hold what is looked for; `None`: all.
+    pub(super) candidates: Option<Numbered>,
+}
+
+/// Blocks that may hold something, by where they start.
+#[derive(Debug)]
+pub(super) struct Numbered {
+    /// Where the blocks start, in the order of the file.
+    offsets: Vec<u64>,
+    candidates: Candidates,
+}
+
+impl Numbered {
+    fn has(&self, offset: u64) -> bool {
+        let number = self.offsets.binary_search(&offset);
+        number.is_ok_and(|number| self.candidates.has(number))
+    }
 }
 
 impl Selected {
@@ -162,7 +179,29 @@ impl Selected {
             reader: Rc::new(reader),
             map,
             chunks,
+            candidates: None,
         }))
+    }
+
+    /// Leaves out blocks that cannot hold what a probe looks for.
+    ///
+    /// # Errors
+    /// When the skip index is damaged: then nothing is left out.
+    pub(super) fn skip(&mut self, probe: &Probe) -> Result<(), SegmentError> {
+        let Some(candidates) = self.reader.candidates(probe)? else {
+            return Ok(());
+        };
+        let mut offsets: Vec<u64> = self.chunks.iter().map(|c| c.block_offset).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        // A block without a row does not exist in a segment that is whole.
+        if offsets.len() == candidates.blocks() {
+            self.candidates = Some(Numbered {
+                offsets,
+                candidates,
+            });
+        }
+        Ok(())
     }
 
     /// The stream of a row, if it is selected and touches `start..=end`.
@@ -176,11 +215,16 @@ impl Selected {
             .filter(|s| *s != NONE)
     }
 
-    /// The blocks of these rows (indices into `chunks`, with their streams).
+    /// The blocks of these rows (indices into `chunks`, with their streams) that may hold what is looked for.
     pub(super) fn blocks(&self, sequence: u64, mut rows: Vec<(u32, u32)>) -> Vec<Block> {
         let offset = |row: u32| self.chunks[row as usize].block_offset;
         rows.sort_by_key(|(row, _)| offset(*row));
+        let may_hold = |row: u32| {
+            let candidates = self.candidates.as_ref();
+            candidates.is_none_or(|c| c.has(offset(row)))
+        };
         rows.chunk_by(|a, b| offset(a.0) == offset(b.0))
+            .filter(|same| may_hold(same[0].0))
             .map(|same| Block {
                 place: Place::File(Rc::clone(&self.reader), offset(same[0].0)),
                 sequence,
@@ -243,22 +287,25 @@ impl HeadPart {
         Ok(HeadPart { snapshot, map })
     }
 
-    /// The blocks of these chunks (indices into the snapshot's).
+    /// The blocks of these chunks (indices into the snapshot's), in the order of their first ones: sums of floats depend on it.
     pub(super) fn blocks(&self, chunks: impl Iterator<Item = usize>) -> Vec<Block> {
-        let mut blocks: HashMap<*const u8, Block> = HashMap::new();
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut numbers: HashMap<*const u8, usize> = HashMap::new();
         for i in chunks {
             let held = &self.snapshot.chunks[i];
-            let stream = self.map[held.chunk.stream as usize];
-            blocks
-                .entry(held.block.as_ptr())
-                .or_insert_with(|| Block {
+            let number = *numbers.entry(held.block.as_ptr()).or_insert_with(|| {
+                blocks.push(Block {
                     place: Place::Memory(held.block.clone()),
                     sequence: held.sequence,
                     rows: Vec::new(),
-                })
+                });
+                blocks.len() - 1
+            });
+            let stream = self.map[held.chunk.stream as usize];
+            blocks[number]
                 .rows
                 .push(row_of(&held.chunk, stream, i as u32));
         }
-        blocks.into_values().collect()
+        blocks
     }
 }

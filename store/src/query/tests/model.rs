@@ -82,7 +82,7 @@ const SELECTORS: [&str; 6] = [
     r#"{namespace="shop", app!="cart"}"#,
     r#"{namespace="nope"}"#,
 ];
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 9] = [
     "",
     "",
     r#" |= "needle""#,
@@ -91,6 +91,7 @@ const FILTERS: [&str; 8] = [
     r#" != "GET""#,
     r#" |~ "tim.out 1$""#,
     r#" |= "absent everywhere""#,
+    r#" |~ "(?i)get /X [1-3]|needle""#,
 ];
 
 fn random_queries(fixture: &Fixture, random: &mut Random, now: i64, about: &str) {
