@@ -62,7 +62,7 @@ fn stored_pairs(c: &Connection) -> Result<Vec<(u32, u32)>, IndexError> {
         let (val, part): (u32, u32) = (row.get(0)?, row.get(1)?);
         let damaged = || IndexError::Damaged("pair");
         let blob = row.get_ref(2)?.as_blob().map_err(|_| damaged())?;
-        for id in ids::decode(blob).ok_or_else(damaged)? {
+        for id in ids::decode(blob, PART_STREAMS as usize).ok_or_else(damaged)? {
             if id / PART_STREAMS != part {
                 return Err(damaged());
             }
