@@ -1,7 +1,7 @@
 //! Labels, values and series of many segments, compared with a walk over all of them.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::model::{Random, random_entry};
 use super::*;
@@ -27,7 +27,7 @@ fn asked(view: &dyn View, matchers: &[Matcher], range: (i64, i64)) -> Lists {
 /// The same without the index: every segment that touches the range is read.
 fn walked(fixture: &Fixture, matchers: &[Matcher], (start, end): (i64, i64)) -> Lists {
     let all = streams();
-    let mut hit: BTreeSet<LabelSet> = BTreeSet::new();
+    let mut hit: HashSet<LabelSet> = HashSet::new();
     let touches = |min: i64, max: i64| max >= start && min <= end;
     for sealed in &fixture.sealed {
         let rows = sealed.rows.iter().filter(|row| touches(row.1.min_ts, row.1.max_ts));
