@@ -7,12 +7,15 @@
 //! `--runs` (50), ms. One process builds, another one asks, so that the memory of the first says nothing about the second.
 #![expect(clippy::print_stdout, reason = "a measuring tool")]
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use logql::matcher::Matcher;
 use store::api::{AppendError, Cancel, Options, Store, Tuning};
+use store::http::{HttpLimits, Service, State};
 use wire::{Batch, Entry, LabelSet};
 
 const SECOND: i64 = 1_000_000_000;
@@ -57,7 +60,10 @@ fn main() {
             dir => a.dir = PathBuf::from(dir),
         }
     }
-    assert!(!a.dir.as_os_str().is_empty(), "usage: lookups DATA_DIR [build]");
+    assert!(
+        !a.dir.as_os_str().is_empty(),
+        "usage: lookups DATA_DIR [build]"
+    );
     let opened = Instant::now();
     let store = Store::open(Options {
         head_bytes: 32 << 20,
@@ -72,8 +78,14 @@ fn main() {
     if a.build {
         build(&store, &a);
     } else {
-        println!("open {:.1} ms, RSS {} KiB", ms(opened.elapsed()), memory("VmRSS"));
+        println!(
+            "open {:.1} ms, RSS {} KiB",
+            ms(opened.elapsed()),
+            memory("VmRSS")
+        );
         ask(&store, &a);
+        ask_over_http(&store, &a);
+        println!("RSS {} KiB, peak {} KiB", memory("VmRSS"), memory("VmHWM"));
     }
     store.close().expect("close");
 }
@@ -89,7 +101,11 @@ fn labels(n: u64) -> LabelSet {
     let namespace = format!("team-{namespace:02}");
     let app = format!("service-{app}");
     // The end of a pod's name is random, as a ReplicaSet makes it: ids and order by label have little in common.
-    let pod = format!("{app}-{:09x}-{:05x}", mix(n / 4) & 0xf_ffff_ffff, mix(n) & 0xf_ffff);
+    let pod = format!(
+        "{app}-{:09x}-{:05x}",
+        mix(n / 4) & 0xf_ffff_ffff,
+        mix(n) & 0xf_ffff
+    );
     let pairs = [
         ("namespace", namespace.clone()),
         ("pod", pod),
@@ -100,7 +116,10 @@ fn labels(n: u64) -> LabelSet {
         ("stream", "stdout".to_owned()),
         ("node", format!("node-{}", mix(n) % 8)),
         ("cluster", "home".to_owned()),
-        ("environment", ["production", "staging"][n as usize % 2].to_owned()),
+        (
+            "environment",
+            ["production", "staging"][n as usize % 2].to_owned(),
+        ),
         ("region", "attic".to_owned()),
         ("zone", format!("zone-{}", n % 3)),
         ("tier", format!("tier-{}", n % 4)),
@@ -169,29 +188,103 @@ fn ask(store: &Store, a: &Arguments) {
     let one = parse(r#"{namespace="team-42"}"#);
     let some = parse(r#"{namespace=~"team-[0-4].*", node!="node-3"}"#);
     let none: Vec<Matcher> = Vec::new();
-    println!("ms, median / 99th percentile of {}; first answer; number of answers", a.runs);
+    println!(
+        "ms, median / 99th percentile of {}; first answer; number of answers",
+        a.runs
+    );
     for (range, start) in [
         ("30d", first - 1),
         ("1d", end - 24 * HOUR - HOUR / 4),
         ("1h", end - HOUR - HOUR / 4),
     ] {
-        let matched = [("", &none), ("one namespace", &one), ("50 namespaces, a node not", &some)];
+        let matched = [
+            ("", &none),
+            ("one namespace", &one),
+            ("50 namespaces, a node not", &some),
+        ];
         for (selector, m) in matched {
             let show = |what: &str, f: &mut dyn FnMut(&Cancel) -> usize| {
                 measure(&format!("{range:4} {what:22} {selector}"), a.runs, f);
             };
-            show("labels", &mut |c| store.label_names(m, start, end, c).expect("names").len());
+            show("labels", &mut |c| {
+                store.label_names(m, start, end, c).expect("names").len()
+            });
             for name in ["namespace", "pod", "nothing"] {
                 show(&format!("values of {name}"), &mut |c| {
-                    store.label_values(name, m, start, end, c).expect("values").len()
+                    store
+                        .label_values(name, m, start, end, c)
+                        .expect("values")
+                        .len()
                 });
             }
             show("series", &mut |c| {
-                store.series(std::slice::from_ref(m), start, end, c).expect("series").len()
+                store
+                    .series(std::slice::from_ref(m), start, end, c)
+                    .expect("series")
+                    .len()
             });
         }
     }
-    println!("RSS {} KiB, peak {} KiB", memory("VmRSS"), memory("VmHWM"));
+}
+
+/// The same through the HTTP service, a connection each: request, answer as JSON, and reading it.
+fn ask_over_http(store: &Store, a: &Arguments) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let service = Service::new(store.clone(), HttpLimits::default()).expect("threads");
+    service.set_state(State::Ready);
+    let service = Arc::new(service);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            store::http::serve(listener, service, std::future::pending()).await
+        })
+    });
+    let segments = store.segments();
+    let end = segments.iter().map(|s| s.max_ts).max().expect("segments") + 60 * SECOND;
+    let selector = "%7Bnamespace%3D%22team-42%22%7D";
+    let all = "%7Bnamespace%3D~%22.%2B%22%7D";
+    println!("over HTTP; bytes of the answer");
+    for (range, hours) in [("30d", 720), ("1d", 24), ("1h", 1)] {
+        let bounds = format!("start={}&end={end}", end - hours * HOUR);
+        for (what, path) in [
+            ("labels", format!("labels?{bounds}")),
+            (
+                "values of namespace",
+                format!("label/namespace/values?{bounds}"),
+            ),
+            ("values of pod", format!("label/pod/values?{bounds}")),
+            (
+                "values of pod, one namespace",
+                format!("label/pod/values?{bounds}&query={selector}"),
+            ),
+            (
+                "series, one namespace",
+                format!("series?{bounds}&match[]={selector}"),
+            ),
+            ("series", format!("series?{bounds}&match[]={all}")),
+        ] {
+            measure(&format!("{range:4} {what}"), a.runs, &mut |_| {
+                let mut stream = TcpStream::connect(address).expect("a connection");
+                let request = format!(
+                    "GET /loki/api/v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(request.as_bytes()).expect("sends");
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).expect("answers");
+                assert!(
+                    answer.starts_with(b"HTTP/1.1 200"),
+                    "{path}: {}",
+                    String::from_utf8_lossy(&answer)
+                );
+                answer.len()
+            });
+        }
+    }
 }
 
 fn parse(text: &str) -> Vec<Matcher> {

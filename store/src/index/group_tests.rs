@@ -42,9 +42,17 @@ fn check(index: &Index, model: &Model, from: u64, to: u64) {
     index
         .union::<()>(&keys, &mut union, &mut |key| missing(key))
         .unwrap();
-    let want: BTreeSet<u8> = some.iter().flat_map(|(_, streams)| streams.clone()).collect();
+    let want: BTreeSet<u8> = some
+        .iter()
+        .flat_map(|(_, streams)| streams.clone())
+        .collect();
     let ids: Vec<u32> = union.streams.iter().collect();
-    let got: BTreeSet<String> = index.label_sets(&ids).unwrap().iter().map(ToString::to_string).collect();
+    let got: BTreeSet<String> = index
+        .label_sets(&ids)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(ids.len(), want.len(), "{from}..{to}");
     let text: BTreeSet<String> = want.iter().map(|n| stream(*n).to_string()).collect();
     assert_eq!(got, text, "{from}..{to}");
@@ -55,7 +63,11 @@ fn check(index: &Index, model: &Model, from: u64, to: u64) {
             .filter_map(|n| stream(*n).as_ref().get(name).map(str::to_owned))
             .collect();
         let got = index.values(name, &union.pairs).unwrap();
-        assert_eq!(got, values.into_iter().collect::<Vec<_>>(), "{name} in {from}..{to}");
+        assert_eq!(
+            got,
+            values.into_iter().collect::<Vec<_>>(),
+            "{name} in {from}..{to}"
+        );
     }
 }
 
@@ -70,11 +82,17 @@ enum Step {
     /// A flush; sequences may be left out.
     Flush { skip: u64, streams: Vec<u8> },
     /// Retention takes some of the oldest, and of those in the middle.
-    Remove { oldest: usize, middle: Option<prop::sample::Index> },
+    Remove {
+        oldest: usize,
+        middle: Option<prop::sample::Index>,
+    },
     /// As above while a query holds ids: streams stay.
     RemoveHeld { oldest: usize },
     /// A segment was replaced by another file with its name, some others vanished, and there is a start.
-    Replace { which: prop::sample::Index, streams: Vec<u8> },
+    Replace {
+        which: prop::sample::Index,
+        streams: Vec<u8>,
+    },
     /// A start with what was on the disk at this moment.
     Kill,
     /// A lookup.
@@ -110,11 +128,15 @@ struct World {
 impl World {
     fn remove(&mut self, sequences: &[u64]) {
         self.index.removed(sequences);
-        self.model.retain(|sequence, _| !sequences.contains(sequence));
+        self.model
+            .retain(|sequence, _| !sequences.contains(sequence));
     }
 
     /// The files as they are while the database is open, log and all, in a place of their own.
-    #[expect(clippy::disallowed_methods, reason = "copies files as a kill would leave them")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "copies files as a kill would leave them"
+    )]
     fn kill(&mut self) {
         let dir = tempfile::tempdir().unwrap();
         for entry in std::fs::read_dir(self.dirs.last().unwrap().path()).unwrap() {
@@ -124,7 +146,8 @@ impl World {
         self.index = open(dir.path());
         self.dirs.push(dir);
         let keys: Vec<SegmentKey> = self.model.values().map(|(key, _)| *key).collect();
-        self.index.reconcile(&keys, |key| panic!("{key:?} was there"));
+        self.index
+            .reconcile(&keys, |key| panic!("{key:?} was there"));
         assert_eq!(self.index.rebuilds(), 0);
     }
 
@@ -134,13 +157,18 @@ impl World {
                 let key = key(self.next + skip);
                 self.next = key.sequence + 1;
                 let sets = sets(&streams);
-                self.index.committed(key, &mut sets.iter().map(LabelSet::as_ref));
+                self.index
+                    .committed(key, &mut sets.iter().map(LabelSet::as_ref));
                 self.model.insert(key.sequence, (key, streams));
             }
             Step::Remove { oldest, middle } => {
                 let all: Vec<u64> = self.model.keys().copied().collect();
                 let mut gone: Vec<u64> = all.iter().copied().take(oldest).collect();
-                gone.extend(middle.filter(|_| !all.is_empty()).map(|which| *which.get(&all)));
+                gone.extend(
+                    middle
+                        .filter(|_| !all.is_empty())
+                        .map(|which| *which.get(&all)),
+                );
                 self.remove(&gone);
             }
             Step::RemoveHeld { oldest } => {
@@ -154,7 +182,8 @@ impl World {
                 if !all.is_empty() {
                     let sequence = *which.get(&all);
                     let stamp = self.model[&sequence].0.stamp + 1;
-                    self.model.insert(sequence, (SegmentKey { sequence, stamp }, streams));
+                    self.model
+                        .insert(sequence, (SegmentKey { sequence, stamp }, streams));
                     self.model.remove(&(sequence + 3));
                 }
                 reconcile(&self.index, &self.model);
@@ -259,7 +288,12 @@ fn p3_a_damaged_group_is_found() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (index, model) = filled(dir.path(), 60);
-        index.lock().as_ref().unwrap().execute_batch(damage).unwrap();
+        index
+            .lock()
+            .as_ref()
+            .unwrap()
+            .execute_batch(damage)
+            .unwrap();
         let keys: Vec<SegmentKey> = (16..24).map(key).collect();
         let (mut union, mut missing) = (Union::default(), 0);
         let count = &mut |_| {
@@ -294,10 +328,15 @@ fn a_database_of_another_version_is_rebuilt() {
 fn ids_that_are_used_up_are_given_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (index, mut model) = filled(dir.path(), 20);
-    let last = format!("UPDATE streams SET id = {} WHERE id = (SELECT max(id) FROM streams)", ids::ID_MAX);
+    let last = format!(
+        "UPDATE streams SET id = {} WHERE id = (SELECT max(id) FROM streams)",
+        ids::ID_MAX
+    );
     index.lock().as_ref().unwrap().execute_batch(&last).unwrap();
     let streams = vec![59, 58, 57, 56];
-    let new: Vec<LabelSet> = (0..4).map(|n| set(&format!("namespace=new,pod=new-{n}"))).collect();
+    let new: Vec<LabelSet> = (0..4)
+        .map(|n| set(&format!("namespace=new,pod=new-{n}")))
+        .collect();
     index.committed(key(20), &mut new.iter().map(LabelSet::as_ref));
     assert!(index.stale());
     model.insert(20, (key(20), streams));

@@ -55,7 +55,8 @@ pub(super) fn walk<E>(
     level: u32,
     take: &mut dyn FnMut(u32, &[SegmentKey]) -> Result<bool, E>,
 ) -> Result<(), E> {
-    let same = |a: &SegmentKey, b: &SegmentKey| number(level, a.sequence) == number(level, b.sequence);
+    let same =
+        |a: &SegmentKey, b: &SegmentKey| number(level, a.sequence) == number(level, b.sequence);
     for part in keys.chunk_by(same) {
         match (level, part.len()) {
             (0, _) => {
@@ -189,9 +190,8 @@ pub(super) fn complete(c: &Connection) -> Result<(), IndexError> {
         return Ok(());
     };
     for level in 1..=LEVELS {
-        let same = |a: &SegmentKey, b: &SegmentKey| {
-            number(level, a.sequence) == number(level, b.sequence)
-        };
+        let same =
+            |a: &SegmentKey, b: &SegmentKey| number(level, a.sequence) == number(level, b.sequence);
         for part in keys.chunk_by(same) {
             if number(level, part[0].sequence) < number(level, newest) {
                 write(c, level, part)?;
@@ -209,9 +209,10 @@ fn write(c: &Connection, level: u32, part: &[SegmentKey]) -> Result<(), IndexErr
     let key = group_key(level, number(level, part[0].sequence), members(part));
     let there: Option<i64> = c
         .prepare_cached("SELECT members FROM groups WHERE level = ?1 AND number = ?2")?
-        .query_row(params![level, number(level, part[0].sequence) as i64], |r| {
-            r.get(0)
-        })
+        .query_row(
+            params![level, number(level, part[0].sequence) as i64],
+            |r| r.get(0),
+        )
         .optional()?;
     if there == Some(key.stamp as i64) {
         return Ok(());

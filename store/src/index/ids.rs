@@ -23,7 +23,11 @@ pub(super) fn encode(ids: &[u32]) -> Vec<u8> {
     let (mut last, mut at) = (0i64, 0);
     while at < ids.len() {
         let steps = |(i, id): (usize, &u32)| i64::from(*id) == last + i as i64 + 1;
-        let run = ids[at..].iter().enumerate().take_while(|s| steps(*s)).count();
+        let run = ids[at..]
+            .iter()
+            .enumerate()
+            .take_while(|s| steps(*s))
+            .count();
         if run >= RUN_MIN {
             out.push(0);
             put_varint(&mut out, run as u64);

@@ -1,7 +1,7 @@
 //! Reading the index.
 
-use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use logql::matcher::{MatchOp, Matcher};
 use rusqlite::{Connection, OptionalExtension};
@@ -10,7 +10,7 @@ use wire::LabelSet;
 use super::ids::ID_MAX;
 use super::schema::PART_STREAMS;
 use super::set::IdSet;
-use super::{IndexError, SegmentKey, groups, ids};
+use super::{IndexError, SegmentKey, groups, ids, texts};
 use crate::codec::Cursor;
 
 /// Streams that satisfy all matchers, ids rising.
@@ -56,7 +56,11 @@ fn keep(mut set: Vec<u32>, other: &[u32], inside: bool) -> Vec<u32> {
 fn all(c: &Connection) -> Result<Vec<u32>, IndexError> {
     let mut statement = c.prepare_cached("SELECT id FROM streams ORDER BY id")?;
     let rows = statement.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let ids = rows.collect::<Result<Vec<u32>, _>>()?;
+    match ids.last().is_none_or(|last| *last <= ID_MAX) {
+        true => Ok(ids),
+        false => Err(IndexError::Damaged("stream")),
+    }
 }
 
 fn streams_where(
@@ -155,21 +159,14 @@ impl PairCache {
         match self.pairs.entry(val) {
             Entry::Occupied(pair) => Ok(pair.into_mut().as_bytes()),
             Entry::Vacant(place) => {
-                let mut statement =
-                    c.prepare_cached("SELECT name, value FROM vals WHERE id = ?1")?;
-                let mut rows = statement.query([val])?;
-                let row = rows.next()?.ok_or(IndexError::Damaged("label missing"))?;
-                let pair = LabelSet::from_pairs([(text(row, 0)?, text(row, 1)?)])
-                    .map_err(|_| IndexError::Damaged("label"))?;
+                let id = u32::try_from(val).map_err(|_| IndexError::Damaged("stream"))?;
+                let pair = texts::one(c, id)?;
                 self.bytes += pair.as_bytes().len() + 64;
                 Ok(place.insert(pair).as_bytes())
             }
         }
     }
 }
-
-/// Pairs up to which their names and values are asked for one by one.
-const FEW_PAIRS: usize = 512;
 
 /// Pairs of some streams.
 pub(super) fn pairs(c: &Connection, streams: &IdSet) -> Result<IdSet, IndexError> {
@@ -208,7 +205,11 @@ fn each_stream(
                 return Err(IndexError::Damaged("stream missing"));
             }
             let vals = row.get_ref(2)?.as_blob();
-            stream(id, row.get(1)?, vals.map_err(|_| IndexError::Damaged("stream"))?)?;
+            stream(
+                id,
+                row.get(1)?,
+                vals.map_err(|_| IndexError::Damaged("stream"))?,
+            )?;
             ids.next();
         }
     }
@@ -245,8 +246,10 @@ pub(super) fn label_sets(c: &Connection, ids: &[u32]) -> Result<Vec<LabelSet>, I
     for (hash, to) in streams {
         bytes.clear();
         for pair in &lists[from..to] {
-            let pair = encoded.get(pair).ok_or(IndexError::Damaged("label missing"))?;
-            bytes.extend_from_slice(pair.as_bytes());
+            let pair = encoded
+                .get(pair)
+                .ok_or(IndexError::Damaged("label missing"))?;
+            bytes.extend_from_slice(pair);
         }
         from = to;
         sets.push(checked(&bytes, hash)?);
@@ -263,81 +266,41 @@ fn checked(bytes: &[u8], hash: i64) -> Result<LabelSet, IndexError> {
     Ok(set)
 }
 
-fn encoded_pairs(c: &Connection, wanted: &IdSet) -> Result<HashMap<u32, LabelSet>, IndexError> {
+fn encoded_pairs(c: &Connection, wanted: &IdSet) -> Result<HashMap<u32, Box<[u8]>>, IndexError> {
     let mut encoded = HashMap::with_capacity(wanted.len());
-    let mut statement = c.prepare_cached("SELECT name, value FROM vals WHERE id = ?1")?;
-    for pair in wanted.iter() {
-        let mut rows = statement.query([pair])?;
-        let row = rows.next()?.ok_or(IndexError::Damaged("label missing"))?;
-        let set = LabelSet::from_pairs([(text(row, 0)?, text(row, 1)?)])
-            .map_err(|_| IndexError::Damaged("label"))?;
-        encoded.insert(pair, set);
-    }
+    texts::each(c, wanted, |id, pair| {
+        encoded.insert(id, pair.bytes.into());
+        Ok(())
+    })?;
     Ok(encoded)
 }
 
 /// Names of pairs, sorted.
 pub(super) fn names(c: &Connection, pairs: &IdSet) -> Result<Vec<String>, IndexError> {
-    if pairs.len() <= FEW_PAIRS {
-        let mut out = BTreeSet::new();
-        let mut statement = c.prepare_cached("SELECT name FROM vals WHERE id = ?1")?;
-        for pair in pairs.iter() {
-            let mut rows = statement.query([pair])?;
-            let row = rows.next()?.ok_or(IndexError::Damaged("label missing"))?;
-            let name = text(row, 0)?;
-            if !out.contains(name) {
-                out.insert(name.to_owned());
-            }
-        }
-        return Ok(out.into_iter().collect());
-    }
-    let mut out = Vec::new();
+    let mut out = BTreeSet::new();
     let mut last = String::new();
-    let mut next = c.prepare_cached("SELECT name FROM vals WHERE name > ?1 ORDER BY name LIMIT 1")?;
-    let mut ids = c.prepare_cached("SELECT id FROM vals WHERE name = ?1")?;
-    while let Some(name) = next
-        .query_row([&last], |r| r.get::<_, String>(0))
-        .optional()?
-    {
-        last.clone_from(&name);
-        let mut rows = ids.query([&name])?;
-        while let Some(row) = rows.next()? {
-            if pairs.contains(row.get(0)?) {
-                out.push(name);
-                break;
-            }
+    texts::each(c, pairs, |_, pair| {
+        // Most pairs have the name of the one before.
+        if pair.name != last {
+            pair.name.clone_into(&mut last);
+            out.insert(last.clone());
         }
-    }
-    Ok(out)
+        Ok(())
+    })?;
+    Ok(out.into_iter().collect())
 }
 
 /// Values that `name` has in pairs, sorted.
-pub(super) fn values(
-    c: &Connection,
-    name: &str,
-    pairs: &IdSet,
-) -> Result<Vec<String>, IndexError> {
+pub(super) fn values(c: &Connection, name: &str, pairs: &IdSet) -> Result<Vec<String>, IndexError> {
     let mut out = Vec::new();
-    if pairs.len() <= FEW_PAIRS {
-        let mut statement = c.prepare_cached("SELECT name, value FROM vals WHERE id = ?1")?;
-        for pair in pairs.iter() {
-            let mut rows = statement.query([pair])?;
-            let row = rows.next()?.ok_or(IndexError::Damaged("label missing"))?;
-            if text(row, 0)? == name {
-                out.push(text(row, 1)?.to_owned());
-            }
+    texts::each(c, pairs, |_, pair| {
+        if pair.name == name {
+            out.push(pair.value.to_owned());
         }
-        out.sort_unstable();
-        return Ok(out);
-    }
-    let mut statement =
-        c.prepare_cached("SELECT value, id FROM vals WHERE name = ?1 ORDER BY value")?;
-    let mut rows = statement.query([name])?;
-    while let Some(row) = rows.next()? {
-        if pairs.contains(row.get(1)?) {
-            out.push(text(row, 0)?.to_owned());
-        }
-    }
+        Ok(())
+    })?;
+    // They come in a few runs that are sorted, which this sort makes use of.
+    out.sort();
     Ok(out)
 }
 

@@ -15,7 +15,8 @@
 //!
 //! | table | key | columns |
 //! |---|---|---|
-//! | `vals` | id | name, value (unique): one row for each distinct label pair |
+//! | `vals` | name, value | id: one row for each distinct label pair |
+//! | `texts` | part | names and values of 64 pairs by id, sum (see `texts`) |
 //! | `streams` | id | hash (64-bit hash of the label set), vals (varint ids of its pairs, in order) |
 //! | `hashes` | hash, stream | |
 //! | `pairs` | val, part | streams that have the pair, of 512 ids that follow each other |
@@ -25,6 +26,8 @@
 //! A segment is one row whatever the number of streams, so that a flush writes a few pages: ids are runs and zigzag varint
 //! deltas (`ids`), sets of ids are bitmaps (`set`), with a checksum, because SQLite does not check its pages.
 
+#[cfg(test)]
+mod group_tests;
 mod groups;
 mod ids;
 mod lookup;
@@ -32,9 +35,8 @@ mod remove;
 mod schema;
 mod set;
 #[cfg(test)]
-mod group_tests;
-#[cfg(test)]
 mod tests;
+mod texts;
 mod verify;
 
 use std::collections::HashMap;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::schema::{PART_STREAMS, delete_segment};
-use super::{IndexError, groups, ids};
+use super::set::IdSet;
+use super::{IndexError, groups, ids, texts};
 use crate::codec::Cursor;
 
 /// Most streams dropped in one transaction; more go with the next removal. Bounds its memory and its log.
@@ -49,6 +50,7 @@ fn drop_streams(c: &Connection, streams: &[u32]) -> Result<(), IndexError> {
         let mut cursor = Cursor::new(&vals);
         while !cursor.is_empty() {
             let val = cursor.varint().and_then(|val| u32::try_from(val).ok());
+            let val = val.filter(|val| *val <= ids::ID_MAX);
             pairs.push((val.ok_or(IndexError::Damaged("stream"))?, *id));
         }
         c.prepare_cached("DELETE FROM hashes WHERE hash = ?1 AND stream = ?2")?
@@ -82,11 +84,12 @@ fn drop_pairs(c: &Connection, pairs: &[(u32, u32)]) -> Result<(), IndexError> {
             put.execute(params![val, part, ids::encode(&left)])?;
         }
     }
+    let mut has_streams = c.prepare_cached("SELECT 1 FROM pairs WHERE val = ?1")?;
+    let mut gone = IdSet::default();
     for val in touched {
-        c.prepare_cached(
-            "DELETE FROM vals WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pairs WHERE val = ?1)",
-        )?
-        .execute([val])?;
+        if !has_streams.exists([val])? {
+            gone.insert(val);
+        }
     }
-    Ok(())
+    texts::remove(c, &gone)
 }

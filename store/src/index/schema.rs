@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ids::ID_MAX;
 use super::set::IdSet;
-use super::{IndexError, Known, SegmentKey, SetList, groups, ids};
+use super::{IndexError, Known, SegmentKey, SetList, groups, ids, texts};
 use crate::codec::put_varint;
 use crate::head::Sets;
 
@@ -30,8 +30,8 @@ pub(super) const PART_STREAMS: u32 = 512;
 const SCHEMA: &str = "
 CREATE TABLE streams(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, vals BLOB NOT NULL);
 CREATE TABLE hashes(hash INTEGER NOT NULL, stream INTEGER NOT NULL, PRIMARY KEY(hash, stream)) WITHOUT ROWID;
-CREATE TABLE vals(id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
-CREATE UNIQUE INDEX vals_name ON vals(name, value);
+CREATE TABLE vals(name TEXT NOT NULL, value TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(name, value)) WITHOUT ROWID;
+CREATE TABLE texts(part INTEGER PRIMARY KEY, pairs BLOB NOT NULL, sum INTEGER NOT NULL);
 CREATE TABLE pairs(val INTEGER NOT NULL, part INTEGER NOT NULL, streams BLOB NOT NULL, PRIMARY KEY(val, part)) WITHOUT ROWID;
 CREATE TABLE segments(sequence INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, streams BLOB NOT NULL, pairs BLOB NOT NULL, sum INTEGER NOT NULL);
 CREATE TABLE groups(level INTEGER NOT NULL, number INTEGER NOT NULL, members INTEGER NOT NULL, streams BLOB NOT NULL, pairs BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY(level, number)) WITHOUT ROWID;
@@ -234,13 +234,13 @@ fn value_ids(c: &Connection, sets: &Sets) -> Result<Vec<u32>, IndexError> {
     let mut order: Vec<u32> = (0..sets.pairs() as u32).collect();
     order.sort_unstable_by_key(|pair| sets.pair(*pair));
     let mut ids = vec![0; order.len()];
-    let mut next: u32 = c
-        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM vals")?
-        .query_row([], |r| r.get(0))?;
+    let mut next = texts::next_id(c)?;
+    let mut new: Vec<(u32, &[u8])> = Vec::new();
     let mut find = c.prepare_cached("SELECT id FROM vals WHERE name = ?1 AND value = ?2")?;
-    let mut add = c.prepare_cached("INSERT INTO vals(id, name, value) VALUES(?1, ?2, ?3)")?;
+    let mut add = c.prepare_cached("INSERT INTO vals(name, value, id) VALUES(?1, ?2, ?3)")?;
     for pair in order {
-        let labels = Labels::check(sets.pair(pair)).map_err(|_| IndexError::Damaged("label"))?;
+        let bytes = sets.pair(pair);
+        let labels = Labels::check(bytes).map_err(|_| IndexError::Damaged("label"))?;
         let Some((name, value)) = labels.iter().next() else {
             continue;
         };
@@ -248,12 +248,14 @@ fn value_ids(c: &Connection, sets: &Sets) -> Result<Vec<u32>, IndexError> {
         ids[pair as usize] = match found {
             Some(id) => id,
             None => {
-                add.execute(params![next, name, value])?;
+                add.execute(params![name, value, next])?;
+                new.push((next, bytes));
                 next = after(next)?;
                 next - 1
             }
         };
     }
+    texts::add(c, &new)?;
     Ok(ids)
 }
 
@@ -268,7 +270,9 @@ fn add_pairs(c: &Connection, mut pairs: Vec<(u32, u32)>) -> Result<(), IndexErro
         let (val, part) = part_of(&group[0]);
         let old: Option<Vec<u8>> = get.query_row([val, part], |r| r.get(0)).optional()?;
         let mut all = match old {
-            Some(blob) => ids::decode(&blob, PART_STREAMS as usize).ok_or(IndexError::Damaged("pair"))?,
+            Some(blob) => {
+                ids::decode(&blob, PART_STREAMS as usize).ok_or(IndexError::Damaged("pair"))?
+            }
             None => Vec::new(),
         };
         all.extend(group.iter().map(|pair| pair.1));

@@ -238,7 +238,10 @@ fn ids_survive_the_codec_and_garbage_does_not() {
         let bytes = ids::encode(&case);
         let count = case.len();
         assert_eq!(ids::decode(&bytes, count), Some(case));
-        assert_eq!(ids::decode(&bytes, count.wrapping_sub(1)).is_none(), count > 0);
+        assert_eq!(
+            ids::decode(&bytes, count.wrapping_sub(1)).is_none(),
+            count > 0
+        );
     }
     let one_too_high = [&[0][..], b"\x81\x80\x80\x08"].concat();
     for bad in [

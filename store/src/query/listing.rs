@@ -16,7 +16,7 @@ use crate::segment::{SegmentEntry, SegmentError};
 /// Bytes that a listing may hold.
 const LISTING_BYTES_MAX: usize = 32 << 20;
 /// Label sets that the index is asked for at once: a flush waits meanwhile, some milliseconds on a Pi.
-const SETS_AT_ONCE: usize = 512;
+const SETS_AT_ONCE: usize = 1024;
 
 /// Names of labels of streams with data that may overlap `[start, end]` (whole segments count), sorted.
 pub(crate) fn label_names(
@@ -254,7 +254,10 @@ fn label_sets(
         let Some(more) = view.index().label_sets(some) else {
             return Ok(false);
         };
-        bytes += more.iter().map(|set| set.as_bytes().len() + 96).sum::<usize>();
+        bytes += more
+            .iter()
+            .map(|set| set.as_bytes().len() + 96)
+            .sum::<usize>();
         check(bytes)?;
         sets.extend(more);
     }

@@ -30,13 +30,20 @@ fn walked(fixture: &Fixture, matchers: &[Matcher], (start, end): (i64, i64)) -> 
     let mut hit: HashSet<LabelSet> = HashSet::new();
     let touches = |min: i64, max: i64| max >= start && min <= end;
     for sealed in &fixture.sealed {
-        let rows = sealed.rows.iter().filter(|row| touches(row.1.min_ts, row.1.max_ts));
+        let rows = sealed
+            .rows
+            .iter()
+            .filter(|row| touches(row.1.min_ts, row.1.max_ts));
         hit.extend(rows.map(|row| all[row.0].clone()));
     }
     let raw = fixture.raw.iter().filter(|e| touches(e.ts, e.ts));
     hit.extend(raw.map(|e| all[e.stream].clone()));
     let mut listed = hit.clone();
-    for segment in fixture.segments.iter().filter(|s| touches(s.min_ts, s.max_ts)) {
+    for segment in fixture
+        .segments
+        .iter()
+        .filter(|s| touches(s.min_ts, s.max_ts))
+    {
         let reader = fixture.open(segment).unwrap();
         let sets = reader.streams().unwrap();
         for chunk in reader.chunks().unwrap() {
@@ -50,8 +57,12 @@ fn walked(fixture: &Fixture, matchers: &[Matcher], (start, end): (i64, i64)) -> 
     listed.retain(is_wanted);
     hit.retain(is_wanted);
     let sorted = |texts: BTreeSet<String>| texts.into_iter().collect::<Vec<_>>();
-    let names = listed.iter().flat_map(|set| set.as_ref().iter().map(|pair| pair.0.to_owned()));
-    let pods = listed.iter().filter_map(|set| set.as_ref().get("pod").map(str::to_owned));
+    let names = listed
+        .iter()
+        .flat_map(|set| set.as_ref().iter().map(|pair| pair.0.to_owned()));
+    let pods = listed
+        .iter()
+        .filter_map(|set| set.as_ref().get("pod").map(str::to_owned));
     Lists {
         names: sorted(names.collect()),
         pods: sorted(pods.collect()),
@@ -63,7 +74,13 @@ fn remove(fixture: &mut Fixture, random: &mut Random) {
     let newest = fixture.segments.len().saturating_sub(1);
     let mut gone: Vec<u64> = Vec::new();
     let oldest = random.below(3).min(newest as u64);
-    gone.extend(fixture.segments.iter().take(oldest as usize).map(|s| s.sequence));
+    gone.extend(
+        fixture
+            .segments
+            .iter()
+            .take(oldest as usize)
+            .map(|s| s.sequence),
+    );
     if newest > 0 && random.below(4) == 0 {
         gone.push(fixture.segments[random.below(newest as u64) as usize].sequence);
     }
@@ -93,13 +110,23 @@ fn lists_equal_a_walk_over_all_segments() {
             if round % 3 != 0 {
                 continue;
             }
-            for query in ["{}", r#"{namespace="shop"}"#, r#"{pod=~".*-1"}"#, r#"{app="dns", zone=""}"#, r#"{pod="x"}"#] {
+            for query in [
+                "{}",
+                r#"{namespace="shop"}"#,
+                r#"{pod=~".*-1"}"#,
+                r#"{app="dns", zone=""}"#,
+                r#"{pod="x"}"#,
+            ] {
                 let matchers = logql::parse_matchers(query).unwrap();
                 let from = random.below(now as u64) as i64;
                 let to = from + random.below((now - from + 400 * SECOND) as u64) as i64;
                 for range in [(from, to), (0, to), (0, i64::MAX)] {
                     let about = format!("seed {seed} round {round}: {query} in {range:?}");
-                    assert_eq!(asked(&fixture, &matchers, range), walked(&fixture, &matchers, range), "{about}");
+                    assert_eq!(
+                        asked(&fixture, &matchers, range),
+                        walked(&fixture, &matchers, range),
+                        "{about}"
+                    );
                 }
             }
         }
@@ -171,8 +198,14 @@ fn a_stream_that_is_flushed_as_a_query_begins_is_found() {
     };
     let (_, stats) = run(&late(), LIMITS, &plan, &request, &hour()).unwrap();
     assert_eq!(stats.entries_returned, 1);
-    assert_eq!(label_values(&late(), "pod", &infra, range, &hour()).unwrap(), ["dns-1"]);
-    assert_eq!(label_names(&late(), &infra, range, &hour()).unwrap(), ["app", "namespace", "pod"]);
+    assert_eq!(
+        label_values(&late(), "pod", &infra, range, &hour()).unwrap(),
+        ["dns-1"]
+    );
+    assert_eq!(
+        label_names(&late(), &infra, range, &hour()).unwrap(),
+        ["app", "namespace", "pod"]
+    );
     let groups = [infra];
     for range in [range, (0, 70 * SECOND - 1), (70 * SECOND, 70 * SECOND)] {
         let touches = range.1 >= 70 * SECOND;
