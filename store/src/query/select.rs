@@ -17,17 +17,28 @@ use crate::segment::{Candidates, Chunk, Probe, Reader, SegmentEntry, SegmentErro
 /// "Not selected" in a map from ordinals to streams.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// Which ids of the index satisfy a query's matchers.
+#[derive(Debug)]
+enum Choice {
+    /// The index was not asked yet. It is asked after the list of segments was taken: a segment that is in the list is
+    /// in the index, and so are its streams.
+    Unasked,
+    /// It cannot say.
+    Unknown,
+    /// These, rising.
+    Ids(Vec<u32>),
+}
+
 /// The streams that satisfy a query's matchers, numbered in order of discovery: the same label set has the same
 /// number in the head and in all segments.
 #[derive(Debug)]
 pub(super) struct Streams<'q> {
     matchers: &'q [Matcher],
     index: &'q Index,
-    /// Ids mean the same streams as long as this lives.
-    _held: Option<RwLockReadGuard<'q, ()>>,
-    /// Ids in the index; `None` when it is not usable.
-    selected: Option<Vec<u32>>,
-    /// Their numbers, [`NONE`] as long as no segment had them.
+    /// Ids mean the same streams as long as this lives; `None` when the index is not usable.
+    held: Option<RwLockReadGuard<'q, ()>>,
+    choice: Choice,
+    /// Numbers of the chosen ids, [`NONE`] as long as no segment had them.
     numbers: Vec<u32>,
     by_labels: HashMap<Rc<LabelSet>, u32>,
     sets: Vec<Rc<LabelSet>>,
@@ -37,26 +48,45 @@ pub(super) struct Streams<'q> {
 }
 
 impl<'q> Streams<'q> {
-    /// Asks the index.
+    /// Nothing is known yet.
     pub(super) fn new(index: &'q Index, matchers: &'q [Matcher]) -> Streams<'q> {
-        let held = index.hold_ids();
-        let selected = held.as_ref().and_then(|_| index.select(matchers));
         Streams {
             matchers,
             index,
-            _held: held,
-            bytes: selected.as_ref().map_or(0, |s| s.capacity() * 8),
-            numbers: vec![NONE; selected.as_ref().map_or(0, Vec::len)],
-            selected,
+            held: index.hold_ids(),
+            choice: Choice::Unasked,
+            numbers: Vec::new(),
             by_labels: HashMap::new(),
             sets: Vec::new(),
+            bytes: 0,
             unpacker: Unpacker::default(),
         }
     }
 
-    /// Ids in the index of all streams that satisfy the matchers, rising; `None` when it is not usable.
-    pub(super) fn ids(&self) -> Option<&[u32]> {
-        self.selected.as_deref()
+    /// What is asked.
+    pub(super) fn matchers(&self) -> &'q [Matcher] {
+        self.matchers
+    }
+
+    /// Whether ids of the index keep their meaning while this lives.
+    pub(super) fn holds_ids(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Ids in the index of all streams that satisfy the matchers, rising; `None` when it is not usable. To be called when the
+    /// list of segments has been taken.
+    pub(super) fn ids(&mut self) -> Option<&[u32]> {
+        if matches!(self.choice, Choice::Unasked) {
+            let held = self.held.as_ref();
+            let ids = held.and_then(|_| self.index.select(self.matchers));
+            self.bytes += ids.as_ref().map_or(0, |ids| ids.capacity() * 8);
+            self.numbers = vec![NONE; ids.as_ref().map_or(0, Vec::len)];
+            self.choice = ids.map_or(Choice::Unknown, Choice::Ids);
+        }
+        match &self.choice {
+            Choice::Ids(ids) => Some(ids),
+            Choice::Unasked | Choice::Unknown => None,
+        }
     }
 
     /// Labels of a stream.
@@ -98,9 +128,13 @@ impl<'q> Streams<'q> {
 
     /// Streams of a segment by ordinal, [`NONE`] for those not selected, from the index alone.
     pub(super) fn by_index(&mut self, segment: &SegmentEntry) -> Option<Vec<u32>> {
-        let selected = self.selected.take()?;
-        let map = self.map_ids(&selected, segment);
-        self.selected = Some(selected);
+        self.ids()?;
+        let choice = std::mem::replace(&mut self.choice, Choice::Unknown);
+        let map = match &choice {
+            Choice::Ids(ids) => self.map_ids(ids, segment),
+            Choice::Unasked | Choice::Unknown => None,
+        };
+        self.choice = choice;
         map
     }
 

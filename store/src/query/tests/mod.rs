@@ -1,6 +1,7 @@
 //! A small store for tests of queries (real files, a head of its own) and the model that answers are compared with.
 
 mod cases;
+mod listings;
 mod model;
 mod store;
 
