@@ -48,13 +48,12 @@ fn members(keys: &[SegmentKey]) -> u64 {
     keys.iter().map(hash).fold(0, u64::wrapping_add)
 }
 
+/// What [`walk`] offers a group to, by its level and its segments.
+pub(super) type Take<'t, E> = dyn FnMut(u32, &[SegmentKey]) -> Result<bool, E> + 't;
+
 /// Splits `keys` (by sequence) into the groups of `level` and offers each to `take`; what it does not take is offered in
 /// smaller parts, down to single segments at level 0.
-pub(super) fn walk<E>(
-    keys: &[SegmentKey],
-    level: u32,
-    take: &mut dyn FnMut(u32, &[SegmentKey]) -> Result<bool, E>,
-) -> Result<(), E> {
+pub(super) fn walk<E>(keys: &[SegmentKey], level: u32, take: &mut Take<'_, E>) -> Result<(), E> {
     let same =
         |a: &SegmentKey, b: &SegmentKey| number(level, a.sequence) == number(level, b.sequence);
     for part in keys.chunk_by(same) {

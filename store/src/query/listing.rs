@@ -134,7 +134,7 @@ fn union(
     let mut missing = |key: SegmentKey| {
         let at = keys.iter().position(|other| *other == key);
         let segment = &segments[at.expect("a key of these")];
-        read(view, segment, streams, cancel).map(|map| other(map))
+        read(view, segment, streams, cancel).map(&mut *other)
     };
     view.index().union(&keys, &mut union, &mut missing)?;
     if let Some(selected) = selected {

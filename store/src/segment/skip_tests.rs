@@ -21,7 +21,7 @@ fn ask(section: &[u8], needle: &Needle) -> Result<Candidates, &'static str> {
 
 /// What a filter such as `|~ "x"` looks for, and whether a line passes it.
 fn filter(text: &str) -> (Option<Needle>, impl Fn(&[u8]) -> bool) {
-    let Plan::Log(leaf) = logql::parse(&format!("{{a=\"b\"}} {text}")).unwrap() else {
+    let Plan::Log(leaf) = logql::parse(format!("{{a=\"b\"}} {text}")).unwrap() else {
         panic!("a log query");
     };
     let passes = {

@@ -117,7 +117,7 @@ fn encode_block(runs: &[Vec<&Entry>]) -> Arc<[u8]> {
             .iter()
             .map(|e| e.line.len() as u32)
             .collect::<Vec<_>>(),
-        spare_lengths: entries.len() % 3 > 0,
+        spare_lengths: !entries.len().is_multiple_of(3),
         ids: &ids,
         lines: &lines,
         sets: &used,
