@@ -153,7 +153,11 @@ class Ground:
         return self.store512
 
     def y(self, root):
-        """CPU ms of `zstd -dc | rg -c` over the same lines in 256 KiB frames: the yardstick of query rows."""
+        """The yardstick of query rows: median of three of `y_runs`."""
+        return statistics.median(self.y_runs(root, 3))
+
+    def y_runs(self, root, runs):
+        """CPU ms of `zstd -dc | rg -c` over the same lines in 256 KiB frames, after a run to warm."""
         frames = os.path.join(self.tmp, "frames-%g.zst" % self.a.mib)
         if not os.path.exists(frames):
             code = ("import os,sys,subprocess\n"
@@ -170,12 +174,12 @@ class Ground:
                     "put(buf)\n")
             subprocess.run([sys.executable, "-c", code, os.path.join(root, "var/log/pods"), frames], check=True)
         out = []
-        for _ in range(4):
+        for _ in range(1 + runs):
             r0 = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run("zstd -dc < %s | rg -c needle-absent-0d4b77" % frames, shell=True, stdout=subprocess.DEVNULL)
             r1 = resource.getrusage(resource.RUSAGE_CHILDREN)
-            out.append(r1.ru_utime + r1.ru_stime - r0.ru_utime - r0.ru_stime)
-        return statistics.median(out[1:]) * 1e3
+            out.append(1e3 * (r1.ru_utime + r1.ru_stime - r0.ru_utime - r0.ru_stime))
+        return out[1:]
 
 
 def machine():

@@ -230,16 +230,16 @@ def measured(a, chosen):
     copies = [data] + [copy(data, ground.dir("store-of-other") + "/data") for _ in bins[1:]]
     middle = min if a.least else statistics.median
     doc = dict(machine(), mib=a.mib, workload="reference" if a.workload else a.tree or "own")
-    y0 = ground.y(root)
+    ys = ground.y_runs(root, 4)
     nodes = []
     try:
         for binary, where in zip(bins, copies):
             nodes.append(Node(argparse.Namespace(bin=binary, tmp=a.tmp), root, where, config=CONFIG))
         found = measure(nodes, info, chosen, a.runs, middle)
-        y1 = ground.y(root)
-        y = middle([y0, y1])
-        print("%s, kernel %s, commit %s, load %.1f to %.1f; Y = %.0f ms (%.0f before, %.0f after); %s of %d" % (
-            doc["cpu"], doc["kernel"], doc["commit"], doc["load"][0], os.getloadavg()[0], y, y0, y1, "least" if a.least else "median", a.runs))
+        ys += ground.y_runs(root, 4)
+        y = middle(ys)
+        print("%s, kernel %s, commit %s, load %.1f to %.1f; Y = %.0f ms (%.0f to %.0f); %s of %d" % (
+            doc["cpu"], doc["kernel"], doc["commit"], doc["load"][0], os.getloadavg()[0], y, min(ys), max(ys), "least" if a.least else "median", a.runs))
         print_rows(found[0], y)
         if a.compare:
             print("\n%s:" % a.compare)
@@ -250,7 +250,7 @@ def measured(a, chosen):
     finally:
         for n in nodes:
             n.stop()
-    return dict(doc, y_ms=y, runs=a.runs, rows=found[0], **(dict(other=found[1]) if a.compare else {}))
+    return dict(doc, y_ms=y, y_runs=ys, runs=a.runs, rows=found[0], **(dict(other=found[1]) if a.compare else {}))
 
 
 def main():
