@@ -7,6 +7,7 @@
   python3 benches/queries.py --workload DIR                 another workload: DIR/tree.py, same flags
   python3 benches/queries.py --compare OTHER_BINARY         both over the same data, taking turns query by query
   python3 benches/queries.py --cold                         also: what each reads from the device when nothing is cached
+  sudo python3 benches/queries.py --cold --read-ahead 128   the same as with a card's read-ahead, on a loop device of its own
 
 One run to warm, then the median of seven: CPU of the whole server process, and wall time as this client sees it. Memory is
 the highest while that query ran (VmHWM, reset before each). Y is measured in the same run, before and after. Beside other
@@ -16,6 +17,7 @@ Python 3 standard library, `zstd` and `rg`. --cold needs the store on a real blo
 """
 import argparse, glob, json, os, platform, shutil, statistics, sys, tempfile, time
 
+import loopfs
 from node import ALL, HERE, Ground, Node, machine
 
 # Clients of the JSON logs: more than the default allows.
@@ -170,6 +172,7 @@ def cold(n, info, chosen, rows):
 
     for query in chosen:
         row, name = rows[query[0]], query[0]
+        ask(n, info, query)
         forget(n.data)
         r, t = read_bytes(), time.monotonic()
         ask(n, info, query)
@@ -178,6 +181,22 @@ def cold(n, info, chosen, rows):
         ratio = row["cold_read"] / used if used else None
         over = "  OVER" if ratio and ratio > COLD_DUE else ""
         print("%-17s %10.1f %12d %12d %8s%s" % (name, row["cold_wall_ms"], row["cold_read"], used, number(ratio) if ratio else "-", over), flush=True)
+
+
+def cold_on_loop(a, root, info, chosen, rows, data):
+    """The same on a device of our own with the read-ahead that was asked for: most cards have 128 KiB."""
+    size = sum(os.path.getsize(os.path.join(d, f)) for d, _, names in os.walk(data) for f in names)
+    mount, device, _ = loopfs.up(size // 2**20 + 256)
+    try:
+        with open("/sys/block/%s/queue/read_ahead_kb" % os.path.basename(device), "w") as f:
+            f.write(str(a.read_ahead))
+        n = Node(a, root, copy(data, mount + "/data"), config=CONFIG)
+        try:
+            cold(n, info, chosen, rows)
+        finally:
+            n.stop()
+    finally:
+        loopfs.down(mount)
 
 
 def data_of(ground, a):
@@ -245,11 +264,13 @@ def measured(a, chosen):
             print("\n%s:" % a.compare)
             print_rows(found[1], y)
             print_comparison(*found)
-        if a.cold:
+        if a.cold and not a.read_ahead:
             cold(nodes[0], info, chosen, found[0])
     finally:
         for n in nodes:
             n.stop()
+    if a.cold and a.read_ahead:
+        cold_on_loop(a, root, info, chosen, found[0], data)
     return dict(doc, y_ms=y, y_runs=ys, runs=a.runs, rows=found[0], **(dict(other=found[1]) if a.compare else {}))
 
 
@@ -258,7 +279,8 @@ def main():
     ap.add_argument("--compare", metavar="BIN", help="another binary, over a copy of the same data")
     ap.add_argument("--runs", type=int, default=7)
     ap.add_argument("--least", action="store_true", help="the least instead of the median")
-    ap.add_argument("--cold", action="store_true")
+    ap.add_argument("--cold", action="store_true", help="also bytes read from the device, with nothing cached")
+    ap.add_argument("--read-ahead", type=int, metavar="KIB", help="with --cold: on a loop device of its own with this read-ahead; root")
     ap.add_argument("--check", action="store_true", help="exit 1 if memory is over what is due (times never fail)")
     a = ap.parse_args()
     made, chosen = prepare(a)
