@@ -42,11 +42,30 @@ const NOUNS: &[&str] = &[
     "topic", "snapshot", "route", "peer", "backend", "payload", "cursor", "bucket", "segment",
 ];
 const VERBS: &[&str] = &[
-    "started", "finished", "skipped", "retried", "refreshed", "evicted", "loaded", "stored",
-    "merged", "rejected",
+    "started",
+    "finished",
+    "skipped",
+    "retried",
+    "refreshed",
+    "evicted",
+    "loaded",
+    "stored",
+    "merged",
+    "rejected",
 ];
-const PATHS: &[&str] = &["/", "/healthz", "/api/items", "/api/carts", "/login", "/search"];
-const AGENTS: &[&str] = &["probe/1.7", "Mozilla/5.0 (X11; Linux aarch64)", "curl/8.5.0"];
+const PATHS: &[&str] = &[
+    "/",
+    "/healthz",
+    "/api/items",
+    "/api/carts",
+    "/login",
+    "/search",
+];
+const AGENTS: &[&str] = &[
+    "probe/1.7",
+    "Mozilla/5.0 (X11; Linux aarch64)",
+    "curl/8.5.0",
+];
 
 /// A kind of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

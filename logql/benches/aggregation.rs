@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use logql::eval::Accumulator;
 use logql::plan::{Plan, RangeLeaf, Steps};
 
+use common::cpu::CpuTime;
 use common::lines::{Kind, lines};
 use common::{COUNT, DISTANCE, entry, group};
 
@@ -16,7 +17,10 @@ const BUDGET: usize = 1 << 30;
 
 const LEAVES: &[(&str, &str)] = &[
     ("count", r#"count_over_time({app="web"} [20ms])"#),
-    ("count, windows overlap", r#"count_over_time({app="web"} [1s])"#),
+    (
+        "count, windows overlap",
+        r#"count_over_time({app="web"} [1s])"#,
+    ),
     (
         "count by a label",
         r#"sum by (status) (count_over_time({app="web"} | logfmt [20ms]))"#,
@@ -73,7 +77,7 @@ fn points(leaf: &RangeLeaf, lines: &[Vec<u8>]) -> usize {
     matrix.series.iter().map(|s| s.points.len()).sum()
 }
 
-fn aggregations(c: &mut Criterion) {
+fn aggregations(c: &mut Criterion<CpuTime>) {
     let lines = lines(Kind::Logfmt, COUNT);
     let mut group = group(c, "aggregation", &lines);
     group.throughput(Throughput::Elements(lines.len() as u64));
@@ -88,5 +92,9 @@ fn aggregations(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, aggregations);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = aggregations
+}
 criterion_main!(benches);

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use logql::pipeline::Pipeline;
 
+use common::cpu::CpuTime;
 use common::lines::{Kind, lines};
 use common::{COUNT, bench, group, pipeline};
 
@@ -15,7 +16,10 @@ const LINE_FILTERS: &[(&str, &str)] = &[
     ("contains, never", r#"|= "needle-absent""#),
     ("contains not", r#"!= "error""#),
     ("contains one of two", r#"|= "error" or "warn""#),
-    ("regex with literal", "|~ `status=50[03] .*duration=[0-9]{3}`"),
+    (
+        "regex with literal",
+        "|~ `status=50[03] .*duration=[0-9]{3}`",
+    ),
     ("regex without literal", "|~ `[0-9]{3}\\.[0-9]{2}ms`"),
     ("regex, any case", "|~ `(?i)ERROR.*evicted`"),
     ("regex of alternatives", "|~ `evicted|rejected|skipped`"),
@@ -34,10 +38,13 @@ const LABEL_FILTERS: &[(&str, &str)] = &[
     ("duration", "took > 10ms"),
     ("bytes", "size > 10KB"),
     ("ip", r#"addr=ip("10.42.0.0/16")"#),
-    ("and, or", r#"status >= 500 and took > 1ms or detected_level="warn""#),
+    (
+        "and, or",
+        r#"status >= 500 and took > 1ms or detected_level="warn""#,
+    ),
 ];
 
-fn each_line(c: &mut Criterion) {
+fn each_line(c: &mut Criterion<CpuTime>) {
     let lines = lines(Kind::Logfmt, COUNT);
     let mut group = group(c, "line filter", &lines);
     for (name, filter) in LINE_FILTERS {
@@ -72,7 +79,7 @@ fn in_column(pipeline: &Pipeline, column: &[u8], offsets: &[usize]) -> usize {
     found
 }
 
-fn columns(c: &mut Criterion) {
+fn columns(c: &mut Criterion<CpuTime>) {
     let lines = lines(Kind::Logfmt, COUNT);
     let (mut column, mut offsets) = (Vec::new(), vec![0]);
     for line in &lines {
@@ -90,7 +97,7 @@ fn columns(c: &mut Criterion) {
     group.finish();
 }
 
-fn labels(c: &mut Criterion) {
+fn labels(c: &mut Criterion<CpuTime>) {
     let lines = lines(Kind::Logfmt, COUNT);
     let mut group = group(c, "label filter", &lines);
     for (name, filter) in LABEL_FILTERS {
@@ -101,5 +108,9 @@ fn labels(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, each_line, columns, labels);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = each_line, columns, labels
+}
 criterion_main!(benches);

@@ -7,11 +7,12 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
+use common::cpu::CpuTime;
 use common::lines::{Kind, lines};
 use common::{COUNT, bench, group};
 
 /// A parser over one kind of line: `one` is a label that it extracts.
-fn wanted(c: &mut Criterion, name: &str, kind: Kind, parser: &str, one: &str) {
+fn wanted(c: &mut Criterion<CpuTime>, name: &str, kind: Kind, parser: &str, one: &str) {
     let lines = lines(kind, COUNT);
     let mut group = group(c, name, &lines);
     let queries = [
@@ -45,9 +46,7 @@ fn wanted(c: &mut Criterion, name: &str, kind: Kind, parser: &str, one: &str) {
         group.bench_function("serde_json IgnoredAny", |b| {
             b.iter(|| {
                 for line in &lines {
-                    black_box(
-                        serde_json::from_slice::<serde::de::IgnoredAny>(line).expect("JSON"),
-                    );
+                    black_box(serde_json::from_slice::<serde::de::IgnoredAny>(line).expect("JSON"));
                 }
             });
         });
@@ -55,7 +54,7 @@ fn wanted(c: &mut Criterion, name: &str, kind: Kind, parser: &str, one: &str) {
     group.finish();
 }
 
-fn parsers(c: &mut Criterion) {
+fn parsers(c: &mut Criterion<CpuTime>) {
     wanted(c, "json", Kind::Json, "json", "status");
     wanted(
         c,
@@ -77,5 +76,9 @@ fn parsers(c: &mut Criterion) {
     wanted(c, "unpack", Kind::Packed, "unpack", "pod");
 }
 
-criterion_group!(benches, parsers);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = parsers
+}
 criterion_main!(benches);

@@ -4,6 +4,7 @@ mod common;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
+use common::cpu::CpuTime;
 use common::lines::{Kind, lines};
 use common::{COUNT, bench, group};
 
@@ -34,7 +35,10 @@ const STAGES: &[(&str, &str)] = &[
         "line_format, time",
         "| line_format `{{__timestamp__ | date \"15:04:05\"}} {{__line__}}`",
     ),
-    ("label_format, rename", "| label_format level=detected_level"),
+    (
+        "label_format, rename",
+        "| label_format level=detected_level",
+    ),
     (
         "label_format, template",
         "| label_format where=`{{.namespace}}/{{.pod}}`",
@@ -46,7 +50,7 @@ const STAGES: &[(&str, &str)] = &[
     ("drop, value", "| drop detected_level=~\"err.*\""),
 ];
 
-fn stages(c: &mut Criterion) {
+fn stages(c: &mut Criterion<CpuTime>) {
     for (name, kind) in [("stage", Kind::Text), ("stage, colours", Kind::Colours)] {
         let lines = lines(kind, COUNT);
         let mut group = group(c, name, &lines);
@@ -60,5 +64,9 @@ fn stages(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, stages);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = stages
+}
 criterion_main!(benches);

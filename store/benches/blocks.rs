@@ -4,12 +4,12 @@ mod common;
 
 use std::hint::black_box;
 
-use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use store::bench::{BlockEncoder, Columns, encode_times};
 use store::block::{Column, Decoder, Header, Metadata};
 use wire::LabelSet;
 
+use common::cpu::CpuTime;
 use common::group;
 use common::lines::{Kind, Rng, lines};
 
@@ -51,7 +51,7 @@ impl Input {
     }
 }
 
-fn encoding(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
+fn encoding(group: &mut BenchmarkGroup<'_, CpuTime>, input: &Input) {
     let sets: Vec<&[u8]> = input.sets.iter().map(LabelSet::as_bytes).collect();
     let columns = Columns {
         times: &input.times,
@@ -87,7 +87,7 @@ fn encoding(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
 }
 
 /// Each with its checksum, as a query reads it.
-fn decoding(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
+fn decoding(group: &mut BenchmarkGroup<'_, CpuTime>, input: &Input) {
     let sets: Vec<&[u8]> = input.sets.iter().map(LabelSet::as_bytes).collect();
     let mut encoder = BlockEncoder::new().expect("a context");
     let block = encoder.block(&Columns {
@@ -116,10 +116,13 @@ fn decoding(group: &mut BenchmarkGroup<'_, WallTime>, input: &Input) {
         b.iter(|| decoder.lines(&header, stored(Column::Lines), &mut lines));
     });
     assert_eq!(lines, input.lines, "decoding gives back what was encoded");
-    assert_eq!((times, lengths), (input.times.clone(), input.lengths.clone()));
+    assert_eq!(
+        (times, lengths),
+        (input.times.clone(), input.lengths.clone())
+    );
 }
 
-fn blocks(c: &mut Criterion) {
+fn blocks(c: &mut Criterion<CpuTime>) {
     for kind in [Kind::Json, Kind::Logfmt, Kind::Text] {
         let input = Input::new(kind);
         let mut group = group(c, &format!("block of {kind:?}"));
@@ -130,5 +133,9 @@ fn blocks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, blocks);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = blocks
+}
 criterion_main!(benches);

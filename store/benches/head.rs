@@ -5,6 +5,7 @@ mod common;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use store::bench::{BlockEncoder, Pool};
 
+use common::cpu::CpuTime;
 use common::{Corpus, group};
 
 const POOL: usize = 4 << 20;
@@ -17,7 +18,7 @@ fn filled(corpus: &Corpus) -> Pool {
     pool
 }
 
-fn head(c: &mut Criterion) {
+fn head(c: &mut Criterion<CpuTime>) {
     for streams in [100, 2_000] {
         let corpus = Corpus::new(streams, RAW);
         let mut group = group(c, &format!("head, {streams} streams"));
@@ -42,5 +43,9 @@ fn head(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, head);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = head
+}
 criterion_main!(benches);

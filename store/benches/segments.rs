@@ -11,6 +11,7 @@ use disk::real::RealDisk;
 use store::api::{Options, Store};
 use store::segment::{DIR, Reader, Unpacker};
 
+use common::cpu::CpuTime;
 use common::{Corpus, group};
 
 const RAW: usize = 12 << 20;
@@ -26,7 +27,7 @@ fn segment(dir: &std::path::Path, corpus: &Corpus) -> Reader {
     Reader::open(&*disk, &dir.join(DIR).join(&files[0].name)).expect("intact")
 }
 
-fn sections(c: &mut Criterion) {
+fn sections(c: &mut Criterion<CpuTime>) {
     for streams in [100, 2_000] {
         let corpus = Corpus::new(streams, RAW);
         let dir = tempfile::tempdir().expect("a directory");
@@ -48,5 +49,9 @@ fn sections(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, sections);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = sections
+}
 criterion_main!(benches);

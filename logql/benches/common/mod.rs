@@ -5,13 +5,15 @@
     reason = "each bench uses its own part of this module"
 )]
 
+#[path = "../../../benches/cpu.rs"]
+pub mod cpu;
 #[path = "../../../benches/lines.rs"]
 pub mod lines;
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::measurement::WallTime;
+use cpu::CpuTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use logql::Pairs;
 use logql::pipeline::{EntryView, Pipeline};
@@ -68,10 +70,10 @@ pub fn passing(pipeline: &Pipeline, lines: &[Vec<u8>]) -> usize {
 
 /// A short group: all benches of the workspace shall take minutes.
 pub fn group<'c>(
-    c: &'c mut Criterion,
+    c: &'c mut Criterion<CpuTime>,
     name: &str,
     lines: &[Vec<u8>],
-) -> BenchmarkGroup<'c, WallTime> {
+) -> BenchmarkGroup<'c, CpuTime> {
     let mut group = c.benchmark_group(name);
     group
         .throughput(Throughput::Bytes(lines::bytes(lines)))
@@ -82,7 +84,7 @@ pub fn group<'c>(
 }
 
 /// Measures the pipeline of a query over lines.
-pub fn bench(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, query: &str, lines: &[Vec<u8>]) {
+pub fn bench(group: &mut BenchmarkGroup<'_, CpuTime>, name: &str, query: &str, lines: &[Vec<u8>]) {
     let pipeline = pipeline(query);
     group.bench_function(name, |b| b.iter(|| passing(&pipeline, lines)));
 }

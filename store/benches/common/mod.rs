@@ -5,12 +5,14 @@
     reason = "each bench uses its own part of this module"
 )]
 
+#[path = "../../../benches/cpu.rs"]
+pub mod cpu;
 #[path = "../../../benches/lines.rs"]
 pub mod lines;
 
 use std::time::Duration;
 
-use criterion::measurement::WallTime;
+use cpu::CpuTime;
 use criterion::{BenchmarkGroup, Criterion};
 use lines::{Kind, Rng};
 use wire::{Batch, Entry, LabelSet};
@@ -96,7 +98,7 @@ impl Corpus {
 }
 
 /// A short group: all benches of the workspace shall take minutes.
-pub fn group<'c>(c: &'c mut Criterion, name: &str) -> BenchmarkGroup<'c, WallTime> {
+pub fn group<'c>(c: &'c mut Criterion<CpuTime>, name: &str) -> BenchmarkGroup<'c, CpuTime> {
     let mut group = c.benchmark_group(name);
     group
         .sample_size(10)
