@@ -32,19 +32,19 @@ const LEAVES: &[(&str, &str)] = &[
     ("bytes", r#"bytes_over_time({app="web"} [20ms])"#),
     (
         "sum",
-        r#"sum_over_time({app="web"} | logfmt | unwrap bytes [20ms]) by (app)"#,
+        r#"sum by (app) (sum_over_time({app="web"} | logfmt | unwrap status [20ms]))"#,
     ),
     (
         "sum, windows overlap",
-        r#"sum_over_time({app="web"} | logfmt | unwrap bytes [1s]) by (app)"#,
+        r#"sum by (app) (sum_over_time({app="web"} | logfmt | unwrap status [1s]))"#,
     ),
     (
         "maximum",
-        r#"max_over_time({app="web"} | logfmt | unwrap bytes [20ms]) by (app)"#,
+        r#"max_over_time({app="web"} | logfmt | unwrap status [20ms]) by (app)"#,
     ),
     (
         "deviation",
-        r#"stddev_over_time({app="web"} | logfmt | unwrap bytes [20ms]) by (app)"#,
+        r#"stddev_over_time({app="web"} | logfmt | unwrap status [20ms]) by (app)"#,
     ),
     (
         "quantile",
@@ -82,8 +82,9 @@ fn aggregations(c: &mut Criterion<CpuTime>) {
     let mut group = group(c, "aggregation", &lines);
     group.throughput(Throughput::Elements(lines.len() as u64));
     for (name, query) in LEAVES {
-        let Ok(Plan::Metric(plan)) = logql::parse(query) else {
-            panic!("{query} is no metric query");
+        let plan = match logql::parse(query) {
+            Ok(Plan::Metric(plan)) => plan,
+            other => panic!("{query} is no metric query: {other:?}"),
         };
         let leaf = plan.leaves()[0];
         assert!(points(leaf, &lines) > 0, "{query} counts nothing");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use store::bench::{BlockEncoder, Pool};
 
 use common::cpu::CpuTime;
@@ -10,7 +10,7 @@ use common::{Corpus, group};
 
 const POOL: usize = 4 << 20;
 /// Fits the pool, sealed: no flush comes between.
-const RAW: usize = 12 << 20;
+const RAW: usize = 8 << 20;
 
 fn filled(corpus: &Corpus) -> Pool {
     let mut pool = Pool::new(POOL).expect("a context");
@@ -33,11 +33,7 @@ fn head(c: &mut Criterion<CpuTime>) {
         let freeze = || filled(&corpus).freeze().expect("a context");
         let epoch = freeze().expect("entries");
         group.bench_function("merge", |b| {
-            b.iter_batched(
-                || (),
-                |()| epoch.merge(&mut encoder).expect("memory"),
-                BatchSize::PerIteration,
-            );
+            b.iter(|| epoch.merge(&mut encoder).expect("memory"));
         });
         group.finish();
     }

@@ -1,4 +1,4 @@
-//! Sections of a segment of 12 MiB raw, from the page cache to values: read, checksum, decompression, decoding. In bytes
+//! Sections of a segment of 8 MiB raw, from the page cache to values: read, checksum, decompression, decoding. In bytes
 //! of the lines that they describe.
 
 mod common;
@@ -14,7 +14,7 @@ use store::segment::{DIR, Reader, Unpacker};
 use common::cpu::CpuTime;
 use common::{Corpus, group};
 
-const RAW: usize = 12 << 20;
+const RAW: usize = 8 << 20;
 
 /// The only segment of a store that took a corpus.
 fn segment(dir: &std::path::Path, corpus: &Corpus) -> Reader {
