@@ -38,7 +38,7 @@ impl Corpus {
         let pools = KINDS.map(|kind| lines::lines(kind, 4_000));
         let set = |i: usize| {
             let app = format!("app-{:03}", i / 2);
-            let stream = if i % 2 == 0 { "stdout" } else { "stderr" };
+            let stream = if i.is_multiple_of(2) { "stdout" } else { "stderr" };
             let pairs = [
                 ("app", app.as_str()),
                 ("container", &app),
@@ -54,7 +54,7 @@ impl Corpus {
         let mut entries = Vec::with_capacity(count);
         for i in 0..count {
             // The square of a uniform number: the first streams get most.
-            let at = rng.below(1 << 16) * rng.below(1 << 16) * streams as u64 >> 32;
+            let at = (rng.below(1 << 16) * rng.below(1 << 16) * streams as u64) >> 32;
             let pool = &pools[at as usize % pools.len()];
             let line = pool[rng.below(pool.len() as u64) as usize].clone();
             let ts = START + i as i64 * step + rng.below(step as u64) as i64;
