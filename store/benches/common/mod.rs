@@ -38,7 +38,11 @@ impl Corpus {
         let pools = KINDS.map(|kind| lines::lines(kind, 4_000));
         let set = |i: usize| {
             let app = format!("app-{:03}", i / 2);
-            let stream = if i.is_multiple_of(2) { "stdout" } else { "stderr" };
+            let stream = if i.is_multiple_of(2) {
+                "stdout"
+            } else {
+                "stderr"
+            };
             let pairs = [
                 ("app", app.as_str()),
                 ("container", &app),
