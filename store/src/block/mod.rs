@@ -24,6 +24,8 @@ mod times;
 
 pub use decode::{Decoder, Metadata, Run};
 pub(crate) use encode::{BlockInput, Encoder};
+#[cfg(feature = "bench")]
+pub(crate) use times::encode as encode_times;
 
 /// First bytes of every block.
 pub const MAGIC: [u8; 4] = *b"dBLK";
