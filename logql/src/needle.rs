@@ -241,7 +241,7 @@ mod tests {
             (".*", None),
             ("", None),
             ("a{0}", None),
-            ("(?i)straße", Some(text("stra"))),
+            ("(?i)stra\u{df}e", Some(text("stra"))),
             (
                 "xyz\u{fffd}*abc",
                 Some(Needle::All(vec![text("xyz"), text("abc")])),

@@ -107,7 +107,7 @@ fn decoding(group: &mut BenchmarkGroup<'_, CpuTime>, input: &Input) {
         b.iter(|| decoder.times(&header, stored(Column::Times), &mut times));
     });
     group.bench_function("decode lengths", |b| {
-        b.iter(|| decoder.lengths(&header, stored(Column::Lengths), &mut lengths));
+        b.iter(|| decoder.lengths(&header, stored(Column::Lengths), &[], &mut lengths));
     });
     group.bench_function("decode metadata", |b| {
         b.iter(|| decoder.metadata(&header, stored(Column::Metadata), &mut metadata));

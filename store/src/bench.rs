@@ -42,6 +42,8 @@ impl BlockEncoder {
         let input = BlockInput {
             times: columns.times,
             lengths: columns.lengths,
+            // As in the head; blocks of a flush have lengths only for lines with line feeds.
+            spare_lengths: false,
             ids: columns.ids,
             lines: columns.lines,
             sets: columns.sets,
