@@ -10,13 +10,12 @@ Rows and limits are those of the table of costs in the README. Python 3 standard
 needs the `zstd` and `rg` commands, the rows `device` and `push_device` root (they mount an ext4 of their own on a loop device).
 Results go to stdout and, with --out FILE, to a JSON file with machine, kernel and commit.
 """
-import argparse, http.client, http.server, json, os, platform, resource, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
-import urllib.parse, urllib.request
+import argparse, http.client, http.server, json, os, platform, resource, shutil, statistics, subprocess, sys, tempfile, threading, time
+import urllib.parse
 
-import loopfs
+import loopfs, queries
+from node import ALL, HERE, Ground, Node, machine
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ALL = '{namespace=~".+"}'
 # name: (limit, unit, kind); a row may give several of these
 LIMITS = {
     "rss_idle": (10, "MiB", "memory"), "cpu_idle": (0.05, "% of a core", "cpu"),
@@ -32,108 +31,6 @@ LIMITS = {
     "rss_growth_with_data": (2, "MiB", "memory"),
     "rss_10k_streams": (18, "MiB", "memory"), "rss_peak_10k_streams": (32, "MiB", "memory"), "device_per_raw_10k_streams": (0.30, "bytes/byte", "bytes"),
 }
-
-
-class Node:
-    """One running drupelet."""
-
-    def __init__(self, a, root, data, extra=(), config=None, command="run"):
-        self.a, self.data = a, data
-        os.makedirs(data, exist_ok=True)
-        # Beside the tree, not beside the data: that may be a device whose writes are counted.
-        base = os.path.join(a.tmp, "node-%d" % time.monotonic_ns())
-        args = [a.bin, command, "--pods-dir", os.path.join(root, "var/log/pods"), "--data-dir", data, "--listen", "127.0.0.1:0", *extra]
-        if config:
-            path = base + ".yaml"
-            with open(path, "w") as f:
-                f.write(config)
-            args += ["--config", path]
-        # Whatever the disk of this machine looks like, and as fast as it goes.
-        keep = {"DRUPELET_MAX_DISK": "0", "DRUPELET_MIN_FREE": "0", "DRUPELET_CATCH_UP_RATE": "0"}
-        self.log = open(base + ".log", "ab")
-        self.t0 = time.monotonic()
-        self.p = subprocess.Popen(args, stderr=self.log, stdout=subprocess.DEVNULL, env={**os.environ, **keep})
-        self.addr = None
-        while self.addr is None:
-            if self.p.poll() is not None:
-                raise SystemExit("drupelet ended with %s; see %s" % (self.p.returncode, self.log.name))
-            with open(self.log.name, "rb") as f:
-                for line in f.read().decode("utf-8", "replace").split("\n"):
-                    if " addr=" in line and "listening" in line:
-                        self.addr = line.split(" addr=")[1].split()[0].strip('"')
-            time.sleep(0.002)
-        while True:
-            try:
-                self.get("/ready")
-                break
-            except urllib.error.HTTPError:
-                time.sleep(0.002)
-        self.ready_s = time.monotonic() - self.t0
-
-    def get(self, path, **params):
-        url = "http://%s%s" % (self.addr, path)
-        if params:
-            url += "?" + urllib.parse.urlencode(params)
-        with urllib.request.urlopen(url, timeout=120) as r:
-            return r.read()
-
-    def push(self, streams, connection=None):
-        """Pushes {labels as pairs: lines with their times}, as JSON; fails on anything but 204."""
-        body = json.dumps(dict(streams=[dict(stream=dict(labels), values=[[str(ns), line] for ns, line in values]) for labels, values in streams.items()]))
-        c = connection or http.client.HTTPConnection(self.addr, timeout=30)
-        c.request("POST", "/loki/api/v1/push", body, {"Content-Type": "application/json"})
-        r = c.getresponse()
-        text = r.read()
-        if r.status != 204:
-            raise SystemExit("push: %d %s" % (r.status, text[:200]))
-
-    def query(self, q, **params):
-        return json.loads(self.get("/loki/api/v1/query_range", query=q, **params))["data"]["result"]
-
-    def instant(self, q, ns):
-        return json.loads(self.get("/loki/api/v1/query", query=q, time=ns))["data"]["result"]
-
-    def metric(self, name):
-        total = 0.0
-        for line in self.get("/metrics").decode().split("\n"):
-            if line.startswith(name + " ") or line.startswith(name + "{"):
-                total += float(line.rsplit(" ", 1)[1])
-        return total
-
-    def lines_in(self):
-        return int(self.metric("drupelet_store_entries_total"))
-
-    def mem(self, field="VmRSS"):
-        with open("/proc/%d/status" % self.p.pid) as f:
-            for line in f:
-                if line.startswith(field + ":"):
-                    return int(line.split()[1]) / 1024
-        return 0.0
-
-    def cpu(self):
-        """CPU seconds of all threads, to the nanosecond (ended threads by the coarser process clock)."""
-        ns = 0
-        for t in os.listdir("/proc/%d/task" % self.p.pid):
-            try:
-                with open("/proc/%d/task/%s/schedstat" % (self.p.pid, t)) as f:
-                    ns += int(f.read().split()[0])
-            except OSError:
-                pass
-        return ns / 1e9
-
-    def wait_lines(self, n, limit=600):
-        end = time.monotonic() + limit
-        while self.lines_in() < n:
-            if time.monotonic() > end:
-                raise SystemExit("only %d of %d lines after %d s" % (self.lines_in(), n, limit))
-            time.sleep(0.1)
-
-    def stop(self):
-        self.p.send_signal(signal.SIGTERM)
-        code = self.p.wait(30)
-        self.log.close()
-        if code:
-            raise SystemExit("drupelet ended with %d on SIGTERM; see %s" % (code, self.log.name))
 
 
 class Sink(http.server.ThreadingHTTPServer):
@@ -159,53 +56,16 @@ class Sink(http.server.ThreadingHTTPServer):
         self.url = "http://127.0.0.1:%d" % self.server_address[1]
 
 
-class Bench:
+class Bench(Ground):
     def __init__(self, a):
-        self.a, self.tmp, self.results, self.notes = a, a.tmp, {}, []
-        self.store512 = None
+        super().__init__(a)
+        self.results = {}
 
     def put(self, name, value, note=""):
         limit, unit, kind = LIMITS[name]
         ok = value <= limit
         self.results[name] = dict(value=round(value, 4), limit=limit, unit=unit, kind=kind, ok=ok, note=note)
         print("%-28s %10.3f %-12s due %-7g %s %s" % (name, value, unit, limit, "" if ok else "OVER", note), flush=True)
-
-    def gen(self, what, *args):
-        if self.a.workload:
-            cmd = [sys.executable, os.path.join(self.a.workload, what + ".py")]
-        else:
-            cmd = [sys.executable, os.path.join(HERE, "workload.py"), what]
-        return subprocess.Popen(cmd + [str(x) for x in args], stdout=subprocess.DEVNULL)
-
-    def dir(self, name):
-        d = os.path.join(self.tmp, name)
-        shutil.rmtree(d, ignore_errors=True)
-        os.makedirs(d)
-        return d
-
-    def tree(self):
-        """The big tree, made once. Returns (root, info)."""
-        root = self.a.tree or os.path.join(self.tmp, "tree-%g" % self.a.mib)
-        if not os.path.exists(os.path.join(root, "info.json")):
-            os.makedirs(root, exist_ok=True)
-            if self.gen("tree", "--mib", self.a.mib, "--hours", 24, "--root", root).wait():
-                raise SystemExit("the workload generator failed")
-        with open(os.path.join(root, "info.json")) as f:
-            info = json.load(f)
-        end = int(info.get("end_ns") or info.get("last_ns") or info["end"])
-        start = int(info.get("start_ns") or info.get("first_ns") or info["start"])
-        return root, dict(raw=int(info["raw"]), lines=int(info["lines"]), start=start, end=end)
-
-    def store(self):
-        """A store over the big tree, caught up and stopped. Returns its directory."""
-        if self.store512 is None:
-            root, info = self.tree()
-            data = self.dir("store") + "/data"
-            n = Node(self.a, root, data)
-            n.wait_lines(info["lines"])
-            n.stop()
-            self.store512 = data
-        return self.store512
 
     def histogram(self, n, info):
         return n.query("sum by (namespace)(count_over_time(%s[5m]))" % ALL, start=info["start"], end=info["end"], step=300)
@@ -457,59 +317,17 @@ class Bench:
 
     def row_queries(self):
         root, info = self.tree()
-        data = self.store()
-        n = Node(self.a, root, data)
+        n = Node(self.a, root, self.store(), config=queries.CONFIG)
         self.put("ready", n.ready_s, "process start to /ready, over the store of the big tree")
-        span = dict(start=info["start"], end=info["end"] + 1)
-
-        def timed(f, k=7):
-            f()
-            out = []
-            for _ in range(k):
-                c, t = n.cpu(), time.monotonic()
-                f()
-                out.append((time.monotonic() - t, n.cpu() - c))
-            return statistics.median(x[0] for x in out) * 1e3, statistics.median(x[1] for x in out) * 1e3
-
-        wall, cpu = timed(lambda: n.query('{namespace="shop"}', limit=1000, **span))
-        self.put("tail1000", wall, "median of 7, cpu %.1f ms" % cpu)
-        wall, cpu = timed(lambda: self.histogram(n, info), 15)
         y = self.y(root)
-        self.put("histogram", cpu / y, "cpu %.1f ms, wall %.1f ms; Y = %.0f ms" % (cpu, wall, y))
-        for name, q in (("needle0", '%s |= "needle-absent-0d4b77"' % ALL), ("regex", '%s |~ `status=50[03] .*duration=[0-9]{3}`' % ALL),
-                        ("histogram_filter", None)):
-            if q:
-                wall, cpu = timed(lambda: n.query(q, limit=1000, **span), 3)
-            else:
-                wall, cpu = timed(lambda: n.query('sum by (namespace)(count_over_time(%s |= "error"[5m]))' % ALL, step=300, **span), 3)
-            print("%-28s cpu %.0f ms = %.2f Y, wall %.0f ms (no limit in this version)" % (name, cpu, cpu / y, wall), flush=True)
-        self.put("rss_queries", n.mem("VmHWM"), "highest over these queries")
+        rows = queries.measure([n], info, queries.QUERIES, 7)[0]
+        queries.print_rows(rows, y)
+        for name in ("tail1000", "histogram"):
+            row = rows[name]
+            value = row["wall_ms"] if LIMITS[name][1] == "ms" else row["cpu_ms"] / y
+            self.put(name, value, "median of 7, cpu %.1f ms, wall %.1f ms; Y = %.0f ms" % (row["cpu_ms"], row["wall_ms"], y))
+        self.put("rss_queries", max(row["rss_mib"] for row in rows.values()), "highest over all reference queries")
         n.stop()
-
-    def y(self, root):
-        """CPU ms of `zstd -dc | rg -c` over the same lines in 256 KiB frames: the yardstick of query rows."""
-        frames = os.path.join(self.tmp, "frames-%g.zst" % self.a.mib)
-        if not os.path.exists(frames):
-            code = ("import os,sys,subprocess\n"
-                    "out=open(sys.argv[2],'wb')\n"
-                    "def put(b):\n"
-                    "    out.write(subprocess.run(['zstd','-1','-c','-q'],input=b,stdout=subprocess.PIPE,check=True).stdout)\n"
-                    "buf=bytearray()\n"
-                    "for d,_,fs in sorted(os.walk(sys.argv[1])):\n"
-                    "    for f in fs:\n"
-                    "        if not f.startswith('0.log'): continue\n"
-                    "        for line in open(os.path.join(d,f),'rb'):\n"
-                    "            buf+=line.split(b' ',3)[3]\n"
-                    "            if len(buf)>=262144: put(buf); buf=bytearray()\n"
-                    "put(buf)\n")
-            subprocess.run([sys.executable, "-c", code, os.path.join(root, "var/log/pods"), frames], check=True)
-        out = []
-        for _ in range(4):
-            r0 = os.times()
-            subprocess.run("zstd -dc < %s | rg -c needle-absent-0d4b77" % frames, shell=True, stdout=subprocess.DEVNULL)
-            r1 = os.times()
-            out.append(r1.children_user + r1.children_system - r0.children_user - r0.children_system)
-        return statistics.median(out[1:]) * 1e3
 
     def row_growth(self):
         """RSS over one set and over eight times as much: the same files again under other pod uids."""
@@ -730,11 +548,7 @@ def main():
         if made:
             shutil.rmtree(made, ignore_errors=True)
     if a.out:
-        git = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
-        with open("/proc/cpuinfo") as f:
-            cpu = next((x.split(":")[1].strip() for x in f if x.startswith("model name")), platform.machine())
-        doc = dict(date=time.strftime("%Y-%m-%d"), commit=git, kernel=platform.release(), cpu=cpu, cores=os.cpu_count(),
-                   load=os.getloadavg(), mib=a.mib, workload="reference" if a.workload else "own", results=b.results)
+        doc = dict(machine(), mib=a.mib, workload="reference" if a.workload else "own", results=b.results)
         with open(a.out, "w") as f:
             json.dump(doc, f, indent=1)
             f.write("\n")

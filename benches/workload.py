@@ -4,7 +4,8 @@
   python3 benches/workload.py live --root ROOT --rate 500 --secs 60 [--rotations 5] [--out truth.json]
 
 Fifty containers in ten namespaces, uneven rates, 5 % stderr, 0.2 % of the lines split into P + F. Every line ends in
-`seq=<container>:<n>` without gaps, so that a checker can tell lost from repeated. Python 3 standard library only.
+`seq=<container>:<n>` without gaps, so that a checker can tell lost from repeated. Five lines of a tree hold
+`needle-7f3a9c21e5`, none holds `needle-absent-0d4b77`. Python 3 standard library only.
 """
 import argparse, calendar, gzip, json, os, random, shutil, time
 from bisect import bisect
@@ -41,10 +42,10 @@ class World:
         r = self.rng
         return " ".join("%s %s %d" % (r.choice(WORDS), r.choice(VERBS), r.randrange(10000)) for _ in range(r.randrange(2, 5)))
 
-    def line(self, i, t):
+    def line(self, i, t, mark=""):
         c, r = self.c[i], self.rng
         c["seq"] += 1
-        status = r.choice((200,) * 40 + (201, 304, 404, 500))
+        status = r.choice((200,) * 40 + (201, 304, 404, 500, 503))
         level = "error" if status >= 500 else "warn" if status >= 400 else "info"
         path = r.choice(PATHS)
         path = path % r.randrange(5000) if "%d" in path else path
@@ -64,10 +65,13 @@ class World:
             s = "%s%s.%06d       1 controller.go:%d] \"%s\" pod=\"%s/%s-%d\"" % (
                 level[0].upper(), time.strftime("%m%d %H:%M:%S", time.gmtime(t)), r.randrange(10 ** 6), r.randrange(900),
                 self.phrase(), r.choice(NS), r.choice(WORDS), r.randrange(100))
+        elif r.random() < 0.001:
+            s = "%s FATAL [%s-%d] %s: unhandled exception: %s" % (stamp.replace("T", " "), r.choice(WORDS), r.randrange(16),
+                                                                 r.choice(WORDS), self.phrase())
         else:
             s = "%s %-5s [%s-%d] %s: %s" % (stamp.replace("T", " "), level.upper(), r.choice(WORDS), r.randrange(16),
                                           r.choice(WORDS), self.phrase())
-        return s + " seq=%d:%d" % (i, c["seq"])
+        return s + mark + " seq=%d:%d" % (i, c["seq"])
 
 
 def record(w, ns, text):
@@ -88,17 +92,20 @@ def tree(a):
     for c in w.c:
         os.makedirs(os.path.join(a.root, c["dir"]), exist_ok=True)
     files = [open(os.path.join(a.root, c["dir"], "0.log"), "w", 1 << 20) for c in w.c]
-    raw = lines = 0
+    raw = lines = needles = 0
     t = start
     while raw < target and t < end:
         i = w.pick()
-        s = w.line(i, t // 10 ** 9)
+        # Spread over the whole time, from the first tenth to the last.
+        due = raw > target * (0.1 + 0.2 * needles) and needles < 5
+        s = w.line(i, t // 10 ** 9, " needle-7f3a9c21e5" if due else "")
+        needles += due
         raw, lines = raw + len(s) + 1, lines + 1
         files[i].write(record(w, t, s))
         t += int(step * (0.5 + w.rng.random()))
     for f in files:
         f.close()
-    info = dict(raw=raw, lines=lines, start_ns=start, end_ns=t, per={i: c["seq"] for i, c in enumerate(w.c)})
+    info = dict(raw=raw, lines=lines, needles=needles, start_ns=start, end_ns=t, per={i: c["seq"] for i, c in enumerate(w.c)})
     with open(os.path.join(a.root, "info.json"), "w") as f:
         json.dump(info, f)
     print(json.dumps({k: v for k, v in info.items() if k != "per"}))

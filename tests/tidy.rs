@@ -122,18 +122,20 @@ fn crates_depend_as_agreed() {
 }
 
 #[test]
-fn the_simulator_is_for_tests_only() {
+fn features_for_tests_stay_out_of_the_program() {
     for (krate, _) in MAY_DEPEND {
         let mut section = String::new();
         for line in manifest(krate).lines() {
             if line.starts_with('[') {
                 line.clone_into(&mut section);
             }
-            let enabled = line.starts_with("disk") && line.contains("sim");
-            let test = section == "[dev-dependencies]";
-            assert!(!enabled || test, "{krate}: {section} enables the simulator");
-            let default = line.starts_with("default") && line.contains("sim");
-            assert!(!default, "{krate}: the simulator is a default feature");
+            for (of, feature) in [("disk", "sim"), ("store", "bench")] {
+                let enabled = line.starts_with(of) && line.contains(feature);
+                let test = section == "[dev-dependencies]";
+                assert!(!enabled || test, "{krate}: {section} enables {feature}");
+                let default = line.starts_with("default") && line.contains(feature);
+                assert!(!default, "{krate}: {feature} is a default feature");
+            }
         }
     }
 }

@@ -61,17 +61,26 @@ pub(crate) fn shortest(value: f64) -> String {
 #[must_use]
 pub fn quote(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
+    push_quoted(&mut out, bytes);
+    out
+}
+
+fn push_quoted(out: &mut String, bytes: &[u8]) {
     out.push('"');
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            quote_char(&mut out, c);
+        let is_plain = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+        if chunk.valid().bytes().all(is_plain) {
+            out.push_str(chunk.valid());
+        } else {
+            for c in chunk.valid().chars() {
+                quote_char(out, c);
+            }
         }
         for byte in chunk.invalid() {
-            push_hex(&mut out, u32::from(*byte), "\\x", 2);
+            push_hex(out, u32::from(*byte), "\\x", 2);
         }
     }
     out.push('"');
-    out
 }
 
 fn quote_char(out: &mut String, c: char) {
@@ -116,9 +125,9 @@ pub fn label_set<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Str
         if i > 0 {
             out.push_str(", ");
         }
-        out.push_str(&label_name(name));
+        push_label_name(&mut out, name);
         out.push('=');
-        out.push_str(&quote(value.as_bytes()));
+        push_quoted(&mut out, value.as_bytes());
     }
     out.push('}');
     out
@@ -127,14 +136,20 @@ pub fn label_set<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Str
 /// A label name as printed: quoted unless `[A-Za-z_][A-Za-z0-9_]*`.
 #[must_use]
 pub fn label_name(name: &str) -> String {
+    let mut out = String::new();
+    push_label_name(&mut out, name);
+    out
+}
+
+fn push_label_name(out: &mut String, name: &str) {
     let mut bytes = name.bytes();
     let head = bytes
         .next()
         .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     if head && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        name.to_owned()
+        out.push_str(name);
     } else {
-        quote(name.as_bytes())
+        push_quoted(out, name.as_bytes());
     }
 }
 

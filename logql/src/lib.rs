@@ -18,6 +18,7 @@ pub mod format;
 pub mod level;
 mod lexer;
 pub mod matcher;
+pub mod needle;
 mod parser;
 mod pattern;
 pub mod pipeline;

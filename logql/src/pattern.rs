@@ -1,5 +1,7 @@
 //! The `pattern` parser's and the pattern filter's expressions: text with captures `<name>` or `<_>`.
 
+use crate::needle::Needle;
+
 /// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
@@ -120,6 +122,12 @@ impl PatternFilter {
                 })
                 .collect(),
         })
+    }
+
+    /// What every line holds that passes.
+    pub(crate) fn needle(&self) -> Option<Needle> {
+        let literals = self.literals.iter();
+        Needle::all(literals.filter_map(|literal| Needle::text(literal.needle())))
     }
 
     /// Literals must occur in order, captures are never empty, and nothing may follow a last literal. A first literal

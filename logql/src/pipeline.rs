@@ -37,6 +37,7 @@ pub use line::LineFilter;
 
 use crate::Pairs;
 use crate::ast;
+use crate::needle::Needle;
 use format::Entry;
 use labels::{DETAILS, Labels, Message, Slot, State};
 pub(crate) use labels::{ERROR, PRESERVE};
@@ -112,6 +113,12 @@ impl Pipeline {
     #[must_use]
     pub fn leading_filters(&self) -> &[LineFilter] {
         &self.leading
+    }
+
+    /// What the raw line of every entry holds that passes; `None` when nothing is known of it.
+    #[must_use]
+    pub fn needle(&self) -> Option<Needle> {
+        Needle::all(self.leading.iter().filter_map(LineFilter::needle))
     }
 
     /// An evaluator with its own scratch space.

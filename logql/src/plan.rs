@@ -200,6 +200,27 @@ impl RangeLeaf {
         )
     }
 
+    /// The first edge of a window after a time: entries between two edges that follow each other are all in the same
+    /// windows. `i64::MAX` when there is none, or none that a time can have.
+    #[must_use]
+    pub fn next_edge(&self, steps: Steps, after: i64) -> i64 {
+        let (after, step) = (i128::from(after), i128::from(steps.step.max(1)));
+        let first_end = i128::from(steps.start) - i128::from(self.offset);
+        let next = |first: i128| {
+            let number = match after < first {
+                true => 0,
+                false => (after - first) / step + 1,
+            };
+            let is_one = number < steps.count() as i128;
+            is_one.then(|| first + number * step)
+        };
+        let ends = next(first_end);
+        let begins = next(first_end - i128::from(self.range));
+        let edge = ends.into_iter().chain(begins).min();
+        edge.and_then(|edge| i64::try_from(edge).ok())
+            .unwrap_or(i64::MAX)
+    }
+
     /// Whether every window edge lies on a multiple of `bucket` ns (offset applied), so that entries counted in
     /// buckets `(k*bucket, (k+1)*bucket]` can be added as a whole.
     #[must_use]

@@ -439,6 +439,7 @@ impl Store {
             alone: query::ALONE,
             series: tuning.max_query_series,
             scanned: tuning.max_query_bytes_read,
+            skips: true,
         };
         query::run(&*self.inner, limits, plan, request, cancel)
     }

@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod block;
 pub mod clock;
 mod codec;

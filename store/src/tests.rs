@@ -122,13 +122,13 @@ impl Scan {
             .times(&header, column(Column::Times), &mut times)
             .unwrap();
         decoder
-            .lengths(&header, column(Column::Lengths), &mut lengths)
-            .unwrap();
-        decoder
             .metadata(&header, column(Column::Metadata), &mut metadata)
             .unwrap();
         decoder
             .lines(&header, column(Column::Lines), &mut lines)
+            .unwrap();
+        decoder
+            .lengths(&header, column(Column::Lengths), &lines, &mut lengths)
             .unwrap();
         let hash = self.hashes[stream];
         let mut before = 0;

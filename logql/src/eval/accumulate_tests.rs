@@ -167,6 +167,33 @@ fn series_are_all_labels_or_the_groups_of_a_sum() {
 }
 
 #[test]
+fn edges_follow_each_other() {
+    let steps = |start, end, step| Steps { start, end, step };
+    for (query, steps, want) in [
+        // Windows (5, 15], (9, 19]: they overlap.
+        ("[10s]", steps(15, 20, 4), vec![5, 9, 15, 19]),
+        // They lie apart, and one end is another's begin.
+        ("[3s]", steps(10, 20, 5), vec![7, 10, 12, 15, 17, 20]),
+        ("[5s] offset 1s", steps(10, 15, 5), vec![4, 9, 14]),
+        ("[24h]", steps(7, 7, 1), vec![7 - 86_400, 7]),
+    ] {
+        let leaf = leaf(&format!("count_over_time({{a=\"b\"}}{query})"));
+        let steps = Steps {
+            start: steps.start * S,
+            end: steps.end * S,
+            step: steps.step * S,
+        };
+        let mut edges = vec![leaf.next_edge(steps, i64::MIN)];
+        while let Some(last) = edges.last().filter(|edge| **edge < i64::MAX) {
+            edges.push(leaf.next_edge(steps, *last));
+        }
+        edges.pop();
+        let got: Vec<i64> = edges.iter().map(|edge| edge / S).collect();
+        assert_eq!(got, want, "{query}");
+    }
+}
+
+#[test]
 fn buckets_count_like_their_entries() {
     let leaf = leaf("sum(bytes_over_time({a=\"b\"}[2m] offset 1m))");
     let steps = Steps {

@@ -8,6 +8,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::ip::Addresses;
 use crate::ast::{FilterOp, Operand};
+use crate::needle::Needle;
 use crate::pattern::PatternFilter;
 use crate::regexes::{Anchors, Budget, Decoding, check_utf8, holds_replacement, parse};
 use crate::words::{self, Choice, Word};
@@ -28,6 +29,7 @@ enum Test {
         line: Decoding,
         /// Occurs in every match.
         required: Option<Finder<'static>>,
+        needle: Option<Needle>,
         column: Column,
         /// What `column` finds inside a line is a match of the line: there are no anchors.
         unanchored: bool,
@@ -134,6 +136,18 @@ impl LineFilter {
             Test::Literal(finder) => Some(finder.needle()),
             Test::Regex { required, .. } => required.as_ref().map(Finder::needle),
             _ => None,
+        }
+    }
+
+    /// What every passing line holds; `None` when nothing is known of it (negations, addresses).
+    #[must_use]
+    pub fn needle(&self) -> Option<Needle> {
+        match &*self.test {
+            _ if self.negated => None,
+            Test::Literal(finder) => Needle::text(finder.needle()),
+            Test::Regex { needle, .. } => needle.clone(),
+            Test::Patterns(patterns) => Needle::any(patterns.iter().map(PatternFilter::needle)),
+            Test::Always | Test::Addresses { .. } => None,
         }
     }
 
@@ -257,6 +271,7 @@ fn whole_regex(translated: &str, text: &str, budget: &mut Budget) -> Result<Test
     Ok(Test::Regex {
         line: Decoding::new(line, facts.decodes),
         required: facts.required,
+        needle: facts.needle,
         column,
         unanchored: !facts.anchored,
     })
@@ -284,6 +299,7 @@ fn any_of(branches: Vec<Branch>, budget: &mut Budget) -> Result<Test, String> {
     Ok(Test::Regex {
         column: if plain { Column::Line } else { Column::None },
         required: facts.required,
+        needle: facts.needle,
         line: Decoding::new(line, facts.decodes),
         unanchored: true,
     })
@@ -292,6 +308,7 @@ fn any_of(branches: Vec<Branch>, budget: &mut Budget) -> Result<Test, String> {
 /// What a filter has to know of a regex's tree. The tree itself may be large, and is gone when the regex is compiled.
 struct Facts {
     required: Option<Finder<'static>>,
+    needle: Option<Needle>,
     reaches_over_lines: bool,
     /// Whether bytes that are no text matter.
     decodes: bool,
@@ -304,6 +321,7 @@ impl Facts {
         let looks = hir.properties().look_set();
         Facts {
             required: required(hir),
+            needle: Needle::of_regex(hir),
             reaches_over_lines: reaches_over_lines(hir),
             decodes: holds_replacement(hir),
             anchored: looks.contains_anchor(),

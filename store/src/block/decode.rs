@@ -72,7 +72,7 @@ impl Decoder {
     }
 
     /// Decodes line lengths (without line feed); `out` is replaced. Their sum plus one per entry is
-    /// [`Header::raw_bytes`].
+    /// [`Header::raw_bytes`]. The decompressed `lines` are looked at only where [`Header::has_lengths`] is false.
     ///
     /// # Errors
     /// [`BlockError::Column`].
@@ -80,10 +80,14 @@ impl Decoder {
         &mut self,
         header: &Header,
         stored: &[u8],
+        lines: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), BlockError> {
         let fail = |what| BlockError::Column(Column::Lengths, what);
         out.clear();
+        if !header.has_lengths() {
+            return lengths_of(header, lines, out).map_err(fail);
+        }
         let mut raw = std::mem::take(&mut self.scratch);
         let unpacked = self.unpack(stored, ENTRIES_MAX * 5, &mut raw).map_err(fail);
         let decoded = unpacked.and_then(|()| {
@@ -178,6 +182,24 @@ impl Decoder {
             }
             _ => Err("unknown encoding"),
         }
+    }
+}
+
+/// Lengths of lines that hold no line feeds.
+fn lengths_of(header: &Header, lines: &[u8], out: &mut Vec<u32>) -> Result<(), &'static str> {
+    out.reserve_exact(header.entries as usize);
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', lines) {
+        if out.len() == header.entries as usize {
+            return Err("more lines than entries");
+        }
+        out.push((end - start) as u32);
+        start = end + 1;
+    }
+    if out.len() == header.entries as usize && start == lines.len() {
+        Ok(())
+    } else {
+        Err("fewer lines than entries")
     }
 }
 

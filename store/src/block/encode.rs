@@ -12,6 +12,8 @@ pub(crate) struct BlockInput<'a> {
     pub(crate) times: &'a [i64],
     /// Line lengths without line feed.
     pub(crate) lengths: &'a [u32],
+    /// Whether lengths may be left out where the lines tell them.
+    pub(crate) spare_lengths: bool,
     /// Index into `sets`.
     pub(crate) ids: &'a [u32],
     /// The lines, each followed by one line feed.
@@ -81,10 +83,12 @@ impl Encoder {
         self.close_column(&mut header, Column::Times);
         let mut raw = std::mem::take(&mut self.raw);
         raw.clear();
-        for len in input.lengths {
-            put_varint(&mut raw, u64::from(*len));
+        if !(input.spare_lengths && line_feeds(input.lines) == input.times.len()) {
+            for len in input.lengths {
+                put_varint(&mut raw, u64::from(*len));
+            }
+            self.append_packed(&raw)?;
         }
-        self.append_packed(&raw)?;
         self.close_column(&mut header, Column::Lengths);
         raw.clear();
         write_metadata(input, &mut raw);
@@ -136,6 +140,10 @@ impl Encoder {
             checksum: checksum(&self.block[start..]),
         };
     }
+}
+
+fn line_feeds(lines: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', lines).count()
 }
 
 fn write_metadata(input: &BlockInput<'_>, out: &mut Vec<u8>) {

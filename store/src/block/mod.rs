@@ -5,6 +5,7 @@
 //! - A header with magic, counts, column lengths, time range and its own checksum: a block can be found and read
 //!   without the footer of its segment.
 //! - Entries of a run are ordered by time, equal times in order of arrival. Runs are ordered by stream.
+//! - Lengths have a column in the head, and where a line holds a line feed; the others follow from the lines.
 //! - Every size is checked against a limit before anything is allocated; bytes from disk never panic.
 //!
 //! ```text
@@ -23,6 +24,8 @@ mod times;
 
 pub use decode::{Decoder, Metadata, Run};
 pub(crate) use encode::{BlockInput, Encoder};
+#[cfg(feature = "bench")]
+pub(crate) use times::encode as encode_times;
 
 /// First bytes of every block.
 pub const MAGIC: [u8; 4] = *b"dBLK";
@@ -164,6 +167,12 @@ impl Header {
     #[must_use]
     pub fn place(&self, column: Column) -> ColumnPlace {
         self.columns[column as usize]
+    }
+
+    /// Whether lengths have a column of their own. If not, no line holds a line feed: those between the lines tell.
+    #[must_use]
+    pub fn has_lengths(&self) -> bool {
+        self.place(Column::Lengths).len > 0
     }
 
     /// The stored bytes of a column, checked, out of the bytes of the whole block.

@@ -13,7 +13,7 @@ fn set(n: usize) -> LabelSet {
     LabelSet::from_pairs([("id", format!("value-{n}"))]).unwrap()
 }
 
-fn encode(case: &Case) -> Vec<u8> {
+fn encode(case: &Case, spare_lengths: bool) -> Vec<u8> {
     let labels: Vec<LabelSet> = (0..case.runs.len()).map(|i| set(1000 + i)).collect();
     let sets: Vec<LabelSet> = (0..case.sets).map(set).collect();
     let set_bytes: Vec<&[u8]> = sets.iter().map(LabelSet::as_bytes).collect();
@@ -32,6 +32,7 @@ fn encode(case: &Case) -> Vec<u8> {
     let input = BlockInput {
         times: &times,
         lengths: &lengths,
+        spare_lengths,
         ids: &ids,
         lines: &lines,
         sets: &set_bytes,
@@ -51,22 +52,31 @@ fn decode(bytes: &[u8]) -> Result<Decoded, BlockError> {
     let (mut times, mut lengths, mut metadata, mut lines) =
         (vec![], vec![], Metadata::default(), vec![]);
     decoder.times(&header, header.column(bytes, Column::Times)?, &mut times)?;
-    decoder.lengths(
-        &header,
-        header.column(bytes, Column::Lengths)?,
-        &mut lengths,
-    )?;
     decoder.metadata(
         &header,
         header.column(bytes, Column::Metadata)?,
         &mut metadata,
     )?;
     decoder.lines(&header, header.column(bytes, Column::Lines)?, &mut lines)?;
+    let stored = header.column(bytes, Column::Lengths)?;
+    decoder.lengths(&header, stored, &lines, &mut lengths)?;
     Ok((times, lengths, metadata, lines))
 }
 
 fn check(case: &Case) {
-    let (times, lengths, metadata, lines) = decode(&encode(case)).unwrap();
+    check_encoded(case, &encode(case, false));
+    let spared = encode(case, true);
+    let mut lines = case.runs.iter().flatten().map(|e| &e.1);
+    let has_line_feed = lines.any(|line| line.contains(&b'\n'));
+    assert_eq!(
+        Header::decode(&spared).unwrap().has_lengths(),
+        has_line_feed
+    );
+    check_encoded(case, &spared);
+}
+
+fn check_encoded(case: &Case, bytes: &[u8]) {
+    let (times, lengths, metadata, lines) = decode(bytes).unwrap();
     let flat: Vec<_> = case.runs.iter().flatten().collect();
     assert_eq!(times, flat.iter().map(|e| e.0).collect::<Vec<_>>());
     assert_eq!(
@@ -131,8 +141,13 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_an_error(case in case(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
-        let mut bytes = encode(&case);
+    fn damage_is_an_error(
+        case in case(),
+        spare in any::<bool>(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8u32,
+    ) {
+        let mut bytes = encode(&case, spare);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         prop_assert!(decode(&bytes).is_err());
@@ -160,7 +175,12 @@ proptest! {
         if decoder.times(&header, &bytes, &mut times).is_ok() {
             prop_assert!(times.iter().all(|t| (header.min_ts..=header.max_ts).contains(t)));
         }
-        let _ = decoder.lengths(&header, &bytes, &mut vec![]);
+        let _ = decoder.lengths(&header, &bytes, &bytes, &mut vec![]);
+        let with = Header {
+            columns: [ColumnPlace { len: bytes.len() as u32, ..ColumnPlace::default() }; 4],
+            ..header
+        };
+        let _ = decoder.lengths(&with, &bytes, &bytes, &mut vec![]);
         let _ = decoder.metadata(&header, &bytes, &mut Metadata::default());
         let _ = decoder.lines(&header, &bytes, &mut vec![]);
     }

@@ -17,7 +17,7 @@ const ESCAPE: u32 = 24;
 const UNITS: [u64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 
 /// Appends the encoding of `times`, all within `min..=max`.
-pub(super) fn encode(times: &[i64], min: i64, max: i64, out: &mut Vec<u8>) {
+pub(crate) fn encode(times: &[i64], min: i64, max: i64, out: &mut Vec<u8>) {
     let offset = |ts: i64| ts.wrapping_sub(min) as u64;
     let fits = |unit: u64| times.iter().all(|ts| offset(*ts).is_multiple_of(unit));
     let code = (1..UNITS.len())

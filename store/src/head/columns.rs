@@ -33,6 +33,11 @@ impl Columns {
         self.lines.len()
     }
 
+    /// The lines, each followed by a line feed.
+    pub(super) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
     /// Bytes of the metadata sets that the block refers to.
     pub(super) fn sets_bytes(&self) -> usize {
         self.sets_bytes
@@ -52,7 +57,7 @@ impl Columns {
     }
 
     /// The block of these columns. Without `labels` its runs do not say whose they are: for blocks that never reach
-    /// the disk.
+    /// the disk. With `spare_lengths` it has no lengths where the lines tell them: for blocks whose minutes are counted.
     ///
     /// # Errors
     /// As [`Encoder::block`].
@@ -61,6 +66,7 @@ impl Columns {
         encoder: &mut Encoder,
         labels: Option<&Sets>,
         metas: &Sets,
+        spare_lengths: bool,
     ) -> io::Result<Arc<[u8]>> {
         let mut bytes = Vec::with_capacity(self.sets_bytes);
         let mut ends = Vec::with_capacity(self.sets.len());
@@ -88,6 +94,7 @@ impl Columns {
         let (bytes, _) = encoder.block(&BlockInput {
             times: &self.times,
             lengths: &self.lengths,
+            spare_lengths,
             ids: &self.ids,
             lines: &self.lines,
             sets: &sets,

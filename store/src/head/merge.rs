@@ -15,7 +15,7 @@ use super::sets::Sets;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
 use crate::clock::Reading;
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MERGED_SHARED_RAW_BYTES};
-use crate::segment::{Cell, Chunk, Row, SegmentInput};
+use crate::segment::{Cell, Chunk, Row, SegmentInput, SkipBuilder};
 
 /// What a segment holds, apart from the labels, which stay in the epoch.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct Merged {
     metas: Sets,
     /// Numbers of the streams in order of labels.
     streams: Vec<u32>,
+    /// The skip index of the blocks.
+    skip: Vec<u8>,
 }
 
 struct Merger<'a> {
@@ -34,6 +36,9 @@ struct Merger<'a> {
     encoder: &'a mut Encoder,
     decoder: Decoder,
     columns: Columns,
+    skip: SkipBuilder,
+    /// Lines of a block that is kept.
+    lines: Vec<u8>,
     /// Place of each stream in the order of labels.
     rank: Vec<u32>,
     out: Merged,
@@ -54,6 +59,8 @@ pub(crate) fn merge(epoch: &Epoch, encoder: &mut Encoder) -> io::Result<Merged> 
         encoder,
         decoder: Decoder::new()?,
         columns: Columns::default(),
+        skip: SkipBuilder::default(),
+        lines: Vec::new(),
         rank,
         out: Merged::default(),
     };
@@ -67,6 +74,7 @@ pub(crate) fn merge(epoch: &Epoch, encoder: &mut Encoder) -> io::Result<Merged> 
         .reserve_exact(streams.len() + epoch.cells.len());
     merger.join_shared(&streams)?;
     merger.join_own()?;
+    merger.out.skip = merger.skip.finish(merger.encoder)?;
     let mut out = merger.out;
     for row in &mut out.rows {
         row.chunk.stream = merger.rank[row.chunk.stream as usize];
@@ -89,7 +97,7 @@ impl Merger<'_> {
         let mut run = RawRun::default();
         for stream in streams {
             for seal in &mut seals {
-                while self.next_of(seal) == Some(*stream) {
+                while self.next_of(seal)? == Some(*stream) {
                     seal.take(&mut run);
                 }
             }
@@ -115,9 +123,11 @@ impl Merger<'_> {
     }
 
     /// Stream of the next run of a seal, whose next block is decoded if need be.
-    fn next_of(&mut self, seal: &mut Seal<'_>) -> Option<u32> {
+    fn next_of(&mut self, seal: &mut Seal<'_>) -> io::Result<Option<u32>> {
         while seal.runs.as_slice().is_empty() {
-            let (shared, rest) = seal.blocks.split_first()?;
+            let Some((shared, rest)) = seal.blocks.split_first() else {
+                return Ok(None);
+            };
             seal.blocks = rest;
             match seal
                 .decoded
@@ -128,14 +138,14 @@ impl Merger<'_> {
                     let runs: Vec<(u32, u32)> = shared.runs().collect();
                     seal.runs = runs.into_iter();
                 }
-                Err(error) => self.keep_shared(shared, &error),
+                Err(error) => self.keep_shared(shared, &error)?,
             }
         }
-        seal.runs.as_slice().first().map(|run| run.0)
+        Ok(seal.runs.as_slice().first().map(|run| run.0))
     }
 
     /// Takes over a shared block that does not decode: that it has these entries is known, not more.
-    fn keep_shared(&mut self, shared: &Shared, error: &BlockError) {
+    fn keep_shared(&mut self, shared: &Shared, error: &BlockError) -> io::Result<()> {
         tracing::error!(%error, "a block in memory is damaged, it is written as it is");
         let range = Header::decode(&shared.block).map_or((0, 0), |h| (h.min_ts, h.max_ts));
         let mut first = 0;
@@ -158,7 +168,14 @@ impl Merger<'_> {
                 cell: self.out.cells.len() as u32,
             });
         }
-        self.out.blocks.push(Arc::clone(&shared.block));
+        self.put(Arc::clone(&shared.block), None)
+    }
+
+    /// Appends a block whose lines are these, if they are known.
+    fn put(&mut self, block: Arc<[u8]>, lines: Option<&[u8]>) -> io::Result<()> {
+        self.skip.add(lines, block.len(), self.encoder)?;
+        self.out.blocks.push(block);
+        Ok(())
     }
 
     fn join_own(&mut self) -> io::Result<()> {
@@ -193,12 +210,12 @@ impl Merger<'_> {
             }
         }
         for row in group {
-            self.keep(row);
+            self.keep(row)?;
         }
         Ok(())
     }
 
-    fn keep(&mut self, row: &Row) {
+    fn keep(&mut self, row: &Row) -> io::Result<()> {
         let cell = self.out.cells.len() as u32;
         let mut set = Vec::new();
         for own in self.epoch.cells_of(row) {
@@ -215,7 +232,15 @@ impl Merger<'_> {
             cell,
         });
         let block = &self.epoch.blocks[row.block as usize];
-        self.out.blocks.push(Arc::clone(block));
+        let mut lines = std::mem::take(&mut self.lines);
+        let known = read_lines(block, &mut self.decoder, &mut lines);
+        if let Err(error) = &known {
+            tracing::error!(%error, "a block in memory is damaged, it is written as it is");
+        }
+        let block = Arc::clone(block);
+        let done = self.put(block, known.is_ok().then_some(&lines));
+        self.lines = lines;
+        done
     }
 
     fn decode(&mut self, group: &[&Row]) -> Result<RawRun, BlockError> {
@@ -247,13 +272,21 @@ impl Merger<'_> {
     fn finish_block(&mut self) -> io::Result<()> {
         let block = self.out.blocks.len() as u32;
         let labels = Some(&self.epoch.labels);
-        let bytes = self.columns.encode(self.encoder, labels, &self.out.metas)?;
+        let metas = &self.out.metas;
+        let bytes = self.columns.encode(self.encoder, labels, metas, true)?;
+        self.skip
+            .add(Some(self.columns.lines()), bytes.len(), self.encoder)?;
         self.out.blocks.push(bytes);
         self.columns
             .rows(block, &mut self.out.cells, &mut self.out.rows);
         self.columns.clear();
         Ok(())
     }
+}
+
+fn read_lines(bytes: &[u8], decoder: &mut Decoder, out: &mut Vec<u8>) -> Result<(), BlockError> {
+    let header = Header::decode(bytes)?;
+    decoder.lines(&header, header.column(bytes, Column::Lines)?, out)
 }
 
 /// Shared blocks that were sealed together, read from the first to the last.
@@ -312,11 +345,8 @@ impl Decoded {
         let ids = self.metadata.ids.iter().map(|id| self.sets[*id as usize]);
         self.ids.clear();
         self.ids.extend(ids);
-        decoder.lines(
-            &header,
-            header.column(bytes, Column::Lines)?,
-            &mut self.lines,
-        )
+        let lines = header.column(bytes, Column::Lines)?;
+        decoder.lines(&header, lines, &mut self.lines)
     }
 
     /// Reads everything but the lines.
@@ -329,7 +359,8 @@ impl Decoded {
         let header = Header::decode(bytes)?;
         let column = |column| header.column(bytes, column);
         decoder.times(&header, column(Column::Times)?, &mut self.times)?;
-        decoder.lengths(&header, column(Column::Lengths)?, &mut self.lengths)?;
+        // Blocks in the head have them.
+        decoder.lengths(&header, column(Column::Lengths)?, &[], &mut self.lengths)?;
         decoder.metadata(&header, column(Column::Metadata)?, &mut self.metadata)?;
         let sets = self.metadata.sets.iter();
         self.sets.clear();
@@ -390,6 +421,7 @@ impl Merged {
             sets: &self.metas,
             metadata,
             blocks: &self.blocks,
+            skip: &self.skip,
             positions,
         }
     }

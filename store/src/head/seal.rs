@@ -147,7 +147,7 @@ impl Sealer {
         }
         let labels = (!self.shared).then_some(&epoch.labels);
         let encoder = &mut self.encoder;
-        let bytes = self.columns.encode(encoder, labels, &epoch.metas)?;
+        let bytes = self.columns.encode(encoder, labels, &epoch.metas, false)?;
         if self.shared {
             let runs = self.columns.spans();
             let runs = runs.map(|(stream, _, entries)| (stream, entries));

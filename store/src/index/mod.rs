@@ -15,21 +15,28 @@
 //!
 //! | table | key | columns |
 //! |---|---|---|
-//! | `vals` | id | name, value (unique): one row for each distinct label pair |
+//! | `vals` | name, value | id: one row for each distinct label pair |
+//! | `texts` | part | names and values of 64 pairs by id, sum (see `texts`) |
 //! | `streams` | id | hash (64-bit hash of the label set), vals (varint ids of its pairs, in order) |
 //! | `hashes` | hash, stream | |
 //! | `pairs` | val, part | streams that have the pair, of 512 ids that follow each other |
-//! | `segments` | sequence | stamp (identity of the file's content), streams (ids in ordinal order), sum |
+//! | `segments` | sequence | stamp (identity of the file's content), streams (ids in ordinal order), pairs (set of the ids of their pairs), sum |
+//! | `groups` | level, number | members, streams and pairs (sets) of 8^level segments together, sum (see `groups`) |
 //!
-//! A segment is one row whatever the number of streams, so that a flush writes a few pages: ids are zigzag varint
-//! deltas, with a checksum, because SQLite does not check its pages.
+//! A segment is one row whatever the number of streams, so that a flush writes a few pages: ids are runs and zigzag varint
+//! deltas (`ids`), sets of ids are bitmaps (`set`), with a checksum, because SQLite does not check its pages.
 
+#[cfg(test)]
+mod group_tests;
+mod groups;
 mod ids;
 mod lookup;
 mod remove;
 mod schema;
+mod set;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod verify;
 
 use std::collections::HashMap;
@@ -39,8 +46,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use disk::Disk;
+pub(crate) use groups::Union;
 use logql::matcher::Matcher;
 use rusqlite::Connection;
+pub(crate) use set::IdSet;
 use wire::{LabelSet, Labels};
 
 use crate::head::Sets;
@@ -268,14 +277,44 @@ impl Index {
         })
     }
 
-    /// Names of the labels of the streams in `ids` (rising).
-    pub(crate) fn names(&self, ids: &[u32]) -> Option<Vec<String>> {
-        self.read("list names", |c| lookup::names(c, ids))
+    /// Label sets of some streams, ids rising. Takes memory for the labels of all of them.
+    pub(crate) fn label_sets(&self, ids: &[u32]) -> Option<Vec<LabelSet>> {
+        self.read("read streams", |c| lookup::label_sets(c, ids))
     }
 
-    /// Values of one label over the streams in `ids` (rising).
-    pub(crate) fn values(&self, name: &str, ids: &[u32]) -> Option<Vec<String>> {
-        self.read("list values", |c| lookup::values(c, name, ids))
+    /// Adds what segments (by sequence, each with streams) have together; one that has no (good) row is handed to `missing`.
+    ///
+    /// # Errors
+    /// Those of `missing`.
+    pub(crate) fn union<E>(
+        &self,
+        keys: &[SegmentKey],
+        out: &mut Union,
+        missing: &mut dyn FnMut(SegmentKey) -> Result<(), E>,
+    ) -> Result<(), E> {
+        groups::walk(keys, groups::LEVELS, &mut |level, part| {
+            // One row at a time: a writer does not wait for all of it.
+            let found = self.read("read a row", |c| groups::add(c, level, part, out)) == Some(true);
+            if !found && level == 0 {
+                missing(part[0])?;
+            }
+            Ok(found)
+        })
+    }
+
+    /// Label pairs of some streams.
+    pub(crate) fn pairs(&self, streams: &IdSet) -> Option<IdSet> {
+        self.read("read streams", |c| lookup::pairs(c, streams))
+    }
+
+    /// Names of label pairs, sorted.
+    pub(crate) fn names(&self, pairs: &IdSet) -> Option<Vec<String>> {
+        self.read("list names", |c| lookup::names(c, pairs))
+    }
+
+    /// Values that one label has in label pairs, sorted.
+    pub(crate) fn values(&self, name: &str, pairs: &IdSet) -> Option<Vec<String>> {
+        self.read("list values", |c| lookup::values(c, name, pairs))
     }
 
     fn read<T>(

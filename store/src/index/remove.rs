@@ -4,24 +4,19 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::schema::PART_STREAMS;
-use super::{IndexError, ids};
+use super::schema::{PART_STREAMS, delete_segment};
+use super::set::IdSet;
+use super::{IndexError, groups, ids, texts};
 use crate::codec::Cursor;
 
 /// Most streams dropped in one transaction; more go with the next removal. Bounds its memory and its log.
 const DROP_MAX: usize = 4096;
 
-/// Highest id for which streams are dropped: two megabytes of bits. Beyond it, or with a damaged id, they stay.
-const ID_MAX: u32 = 1 << 24;
-
 /// Deletes the rows of segments and, with `prune`, streams without a segment.
 pub(super) fn remove(c: &mut Connection, sequences: &[u64], prune: bool) -> Result<(), IndexError> {
     let t = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    {
-        let mut delete = t.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?;
-        for sequence in sequences {
-            delete.execute([*sequence as i64])?;
-        }
+    for sequence in sequences {
+        delete_segment(&t, *sequence)?;
     }
     if prune {
         let unused = unused(&t)?;
@@ -33,27 +28,13 @@ pub(super) fn remove(c: &mut Connection, sequences: &[u64], prune: bool) -> Resu
 
 /// Streams that no segment has, rising, at most [`DROP_MAX`].
 fn unused(c: &Connection) -> Result<Vec<u32>, IndexError> {
-    let last: u32 = c.query_row("SELECT coalesce(max(id), 0) FROM streams", [], |r| r.get(0))?;
-    if last > ID_MAX {
-        return Ok(Vec::new());
-    }
-    // A bit each: ids are given in turn.
-    let mut used = vec![0_u64; last as usize / 64 + 1];
-    let mut statement = c.prepare_cached("SELECT streams FROM segments")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let row = row.get_ref(0)?.as_blob().ok().and_then(ids::decode);
-        for id in row.ok_or(IndexError::Damaged("segment"))? {
-            let word = used.get_mut(id as usize / 64);
-            *word.ok_or(IndexError::Damaged("segment"))? |= 1 << (id % 64);
-        }
-    }
+    let used = groups::everything(c)?.streams;
     let mut unused = Vec::new();
     let mut statement = c.prepare_cached("SELECT id FROM streams ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let (Some(row), true) = (rows.next()?, unused.len() < DROP_MAX) {
         let id: u32 = row.get(0)?;
-        if used[id as usize / 64] & (1 << (id % 64)) == 0 {
+        if !used.contains(id) {
             unused.push(id);
         }
     }
@@ -69,6 +50,7 @@ fn drop_streams(c: &Connection, streams: &[u32]) -> Result<(), IndexError> {
         let mut cursor = Cursor::new(&vals);
         while !cursor.is_empty() {
             let val = cursor.varint().and_then(|val| u32::try_from(val).ok());
+            let val = val.filter(|val| *val <= ids::ID_MAX);
             pairs.push((val.ok_or(IndexError::Damaged("stream"))?, *id));
         }
         c.prepare_cached("DELETE FROM hashes WHERE hash = ?1 AND stream = ?2")?
@@ -92,7 +74,7 @@ fn drop_pairs(c: &Connection, pairs: &[(u32, u32)]) -> Result<(), IndexError> {
         let old: Option<Vec<u8>> = get.query_row([val, part], |r| r.get(0)).optional()?;
         let mut left = old
             .as_deref()
-            .and_then(ids::decode)
+            .and_then(|blob| ids::decode(blob, PART_STREAMS as usize))
             .ok_or(IndexError::Damaged("pair"))?;
         left.retain(|id| group.binary_search(&(val, *id)).is_err());
         if left.is_empty() {
@@ -102,11 +84,12 @@ fn drop_pairs(c: &Connection, pairs: &[(u32, u32)]) -> Result<(), IndexError> {
             put.execute(params![val, part, ids::encode(&left)])?;
         }
     }
+    let mut has_streams = c.prepare_cached("SELECT 1 FROM pairs WHERE val = ?1")?;
+    let mut gone = IdSet::default();
     for val in touched {
-        c.prepare_cached(
-            "DELETE FROM vals WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pairs WHERE val = ?1)",
-        )?
-        .execute([val])?;
+        if !has_streams.exists([val])? {
+            gone.insert(val);
+        }
     }
-    Ok(())
+    texts::remove(c, &gone)
 }

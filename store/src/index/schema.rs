@@ -7,14 +7,16 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use wire::{LabelSet, Labels};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{IndexError, Known, SegmentKey, SetList, ids};
+use super::ids::ID_MAX;
+use super::set::IdSet;
+use super::{IndexError, Known, SegmentKey, SetList, groups, ids, texts};
 use crate::codec::put_varint;
 use crate::head::Sets;
 
 /// Marks the file as ours ("drup").
 const APPLICATION_ID: i32 = 0x6472_7570;
 /// Schema version. A database of any other version is rebuilt, so there are no migrations.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Page cache. More only helps with very many streams; the kernel caches the file anyway.
 const CACHE_KIB: i32 = 256;
 /// Pages in the write-ahead log before it is folded into the database: a flush adds about four, so this syncs about
@@ -28,10 +30,11 @@ pub(super) const PART_STREAMS: u32 = 512;
 const SCHEMA: &str = "
 CREATE TABLE streams(id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, vals BLOB NOT NULL);
 CREATE TABLE hashes(hash INTEGER NOT NULL, stream INTEGER NOT NULL, PRIMARY KEY(hash, stream)) WITHOUT ROWID;
-CREATE TABLE vals(id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
-CREATE UNIQUE INDEX vals_name ON vals(name, value);
+CREATE TABLE vals(name TEXT NOT NULL, value TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(name, value)) WITHOUT ROWID;
+CREATE TABLE texts(part INTEGER PRIMARY KEY, pairs BLOB NOT NULL, sum INTEGER NOT NULL);
 CREATE TABLE pairs(val INTEGER NOT NULL, part INTEGER NOT NULL, streams BLOB NOT NULL, PRIMARY KEY(val, part)) WITHOUT ROWID;
-CREATE TABLE segments(sequence INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, streams BLOB NOT NULL, sum INTEGER NOT NULL);
+CREATE TABLE segments(sequence INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, streams BLOB NOT NULL, pairs BLOB NOT NULL, sum INTEGER NOT NULL);
+CREATE TABLE groups(level INTEGER NOT NULL, number INTEGER NOT NULL, members INTEGER NOT NULL, streams BLOB NOT NULL, pairs BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY(level, number)) WITHOUT ROWID;
 ";
 
 /// Opens or creates the database file; any error means that it should be replaced.
@@ -83,18 +86,19 @@ pub(super) fn reconcile(
     streams: &mut dyn FnMut(SegmentKey) -> io::Result<Vec<LabelSet>>,
 ) -> Result<(), IndexError> {
     let mut known = known(c)?;
-    let missing: Vec<SegmentKey> = segments
+    let mut missing: Vec<SegmentKey> = segments
         .iter()
         .filter(|s| known.remove(&s.sequence) != Some(s.stamp))
         .copied()
         .collect();
+    // Streams of a segment that came with it have ids that follow each other.
+    missing.sort_unstable_by_key(|segment| segment.sequence);
     if missing.is_empty() && known.is_empty() {
         return Ok(());
     }
     let t = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for sequence in known.keys() {
-        t.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?
-            .execute([*sequence as i64])?;
+        delete_segment(&t, *sequence)?;
     }
     for segment in missing {
         match streams(segment) {
@@ -104,12 +108,20 @@ pub(super) fn reconcile(
             }
             Err(error) => {
                 tracing::warn!(sequence = segment.sequence, %error, "segment cannot be indexed");
-                t.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?
-                    .execute([segment.sequence as i64])?;
+                delete_segment(&t, segment.sequence)?;
             }
         }
     }
+    groups::complete(&t)?;
     t.commit()?;
+    Ok(())
+}
+
+/// Deletes the row of a segment, and the groups that it is in.
+pub(super) fn delete_segment(c: &Connection, sequence: u64) -> Result<(), IndexError> {
+    groups::forget(c, sequence)?;
+    c.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?
+        .execute([sequence as i64])?;
     Ok(())
 }
 
@@ -121,6 +133,7 @@ pub(super) fn add_segment(
 ) -> Result<(), IndexError> {
     let t = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
     insert(&t, segment, streams)?;
+    groups::close(&t, segment.sequence)?;
     t.commit()?;
     Ok(())
 }
@@ -159,9 +172,7 @@ fn insert(c: &Connection, segment: SegmentKey, streams: &SetList) -> Result<(), 
                 create.execute(params![next, hash, blob])?;
                 hashes.push((hash, next));
                 pairs.extend(list().map(|val| (val, next)));
-                next = next
-                    .checked_add(1)
-                    .ok_or(IndexError::Damaged("stream ids used up"))?;
+                next = after(next)?;
                 next - 1
             }
         };
@@ -174,22 +185,34 @@ fn insert(c: &Connection, segment: SegmentKey, streams: &SetList) -> Result<(), 
     add_pairs(c, pairs)?;
     let all: Vec<u32> = streams.order.iter().map(|n| ids[*n as usize]).collect();
     let blob = ids::encode(&all);
-    let sum = row_sum(segment, &blob);
+    let pairs = vals.into_iter().collect::<IdSet>().encode();
+    let sum = row_sum(segment, &blob, &pairs);
+    groups::forget(c, segment.sequence)?;
     c.prepare_cached(
-        "INSERT OR REPLACE INTO segments(sequence, stamp, streams, sum) VALUES(?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO segments(sequence, stamp, streams, pairs, sum) VALUES(?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![
         segment.sequence as i64,
         segment.stamp as i64,
         blob,
+        pairs,
         sum as i64
     ])?;
     Ok(())
 }
 
+/// The id after `id`. At the last one the database is as good as damaged: made anew, it has low ids again.
+fn after(id: u32) -> Result<u32, IndexError> {
+    match id < ID_MAX {
+        true => Ok(id + 1),
+        false => Err(IndexError::Damaged("ids used up")),
+    }
+}
+
 /// Checksum of a segment's row; its key is part of it.
-pub(super) fn row_sum(segment: SegmentKey, blob: &[u8]) -> u64 {
-    xxh3_64(blob) ^ segment.stamp.rotate_left(17) ^ segment.sequence
+pub(super) fn row_sum(segment: SegmentKey, streams: &[u8], pairs: &[u8]) -> u64 {
+    let blobs = xxh3_64(streams) ^ xxh3_64(pairs).rotate_left(32);
+    blobs ^ segment.stamp.rotate_left(17) ^ segment.sequence
 }
 
 fn find(c: &Connection, hash: i64, vals: &[u8]) -> Result<Option<u32>, IndexError> {
@@ -211,13 +234,13 @@ fn value_ids(c: &Connection, sets: &Sets) -> Result<Vec<u32>, IndexError> {
     let mut order: Vec<u32> = (0..sets.pairs() as u32).collect();
     order.sort_unstable_by_key(|pair| sets.pair(*pair));
     let mut ids = vec![0; order.len()];
-    let mut next: u32 = c
-        .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM vals")?
-        .query_row([], |r| r.get(0))?;
+    let mut next = texts::next_id(c)?;
+    let mut new: Vec<(u32, &[u8])> = Vec::new();
     let mut find = c.prepare_cached("SELECT id FROM vals WHERE name = ?1 AND value = ?2")?;
-    let mut add = c.prepare_cached("INSERT INTO vals(id, name, value) VALUES(?1, ?2, ?3)")?;
+    let mut add = c.prepare_cached("INSERT INTO vals(name, value, id) VALUES(?1, ?2, ?3)")?;
     for pair in order {
-        let labels = Labels::check(sets.pair(pair)).map_err(|_| IndexError::Damaged("label"))?;
+        let bytes = sets.pair(pair);
+        let labels = Labels::check(bytes).map_err(|_| IndexError::Damaged("label"))?;
         let Some((name, value)) = labels.iter().next() else {
             continue;
         };
@@ -225,12 +248,14 @@ fn value_ids(c: &Connection, sets: &Sets) -> Result<Vec<u32>, IndexError> {
         ids[pair as usize] = match found {
             Some(id) => id,
             None => {
-                add.execute(params![next, name, value])?;
-                next += 1;
+                add.execute(params![name, value, next])?;
+                new.push((next, bytes));
+                next = after(next)?;
                 next - 1
             }
         };
     }
+    texts::add(c, &new)?;
     Ok(ids)
 }
 
@@ -245,7 +270,9 @@ fn add_pairs(c: &Connection, mut pairs: Vec<(u32, u32)>) -> Result<(), IndexErro
         let (val, part) = part_of(&group[0]);
         let old: Option<Vec<u8>> = get.query_row([val, part], |r| r.get(0)).optional()?;
         let mut all = match old {
-            Some(blob) => ids::decode(&blob).ok_or(IndexError::Damaged("pair"))?,
+            Some(blob) => {
+                ids::decode(&blob, PART_STREAMS as usize).ok_or(IndexError::Damaged("pair"))?
+            }
             None => Vec::new(),
         };
         all.extend(group.iter().map(|pair| pair.1));

@@ -5,11 +5,11 @@ use disk::real::RealDisk;
 
 use super::*;
 
-fn set(text: &str) -> LabelSet {
+pub(super) fn set(text: &str) -> LabelSet {
     LabelSet::from_pairs(text.split(',').map(|p| p.split_once('=').unwrap())).unwrap()
 }
 
-fn key(sequence: u64) -> SegmentKey {
+pub(super) fn key(sequence: u64) -> SegmentKey {
     SegmentKey {
         sequence,
         stamp: sequence * 31 + 7,
@@ -35,7 +35,7 @@ fn streams(n: u64) -> Vec<LabelSet> {
     picked
 }
 
-fn open(dir: &Path) -> Index {
+pub(super) fn open(dir: &Path) -> Index {
     Index::open(Arc::new(RealDisk::new()), dir)
 }
 
@@ -67,6 +67,11 @@ fn check(index: &Index, query: &str, want: &[&str]) {
     assert_eq!(got, want, "{query}");
 }
 
+/// Pairs of some streams.
+fn pairs(index: &Index, streams: &[u32]) -> IdSet {
+    index.pairs(&streams.iter().copied().collect()).unwrap()
+}
+
 fn check_all(index: &Index, segments: u64) {
     check(index, r#"{namespace="shop"}"#, &["a-1", "a-2", "b-1"]);
     check(index, r#"{namespace="shop", app="a"}"#, &["a-1", "a-2"]);
@@ -84,6 +89,7 @@ fn check_all(index: &Index, segments: u64) {
         assert_eq!(sets, streams(n), "segment {n}");
     }
     let all = index.select(&[]).unwrap();
+    let all = pairs(index, &all);
     assert_eq!(
         index.names(&all).unwrap(),
         ["app", "namespace", "pod", "zone"]
@@ -91,7 +97,7 @@ fn check_all(index: &Index, segments: u64) {
     assert_eq!(index.values("namespace", &all).unwrap(), ["infra", "shop"]);
     let none: Vec<String> = Vec::new();
     assert_eq!(index.values("nope", &all).unwrap(), none);
-    assert_eq!(index.names(&[]).unwrap(), none);
+    assert_eq!(index.names(&IdSet::default()).unwrap(), none);
 }
 
 #[test]
@@ -225,13 +231,28 @@ fn ids_survive_the_codec_and_garbage_does_not() {
         vec![],
         vec![0],
         vec![1, 2, 3],
-        vec![9, 3, u32::MAX, 0, 7, 7],
+        vec![9, 3, ids::ID_MAX, 0, 7, 7],
+        vec![5, 6, 7, 8, 9, 10, 2, 3, 4, 5, 5, 6],
+        (0..1000).chain(3..900).collect(),
     ] {
         let bytes = ids::encode(&case);
-        assert_eq!(ids::decode(&bytes), Some(case));
+        let count = case.len();
+        assert_eq!(ids::decode(&bytes, count), Some(case));
+        assert_eq!(
+            ids::decode(&bytes, count.wrapping_sub(1)).is_none(),
+            count > 0
+        );
     }
-    for bad in [&b"\x80"[..], b"\xff\xff\xff\xff\xff\xff\xff\x01", b"\x01"] {
-        assert_eq!(ids::decode(bad), None, "{bad:?}");
+    let one_too_high = [&[0][..], b"\x81\x80\x80\x08"].concat();
+    for bad in [
+        &b"\x80"[..],
+        b"\xff\xff\xff\xff\xff\xff\xff\x01",
+        b"\x01",
+        b"\x00",
+        b"\x02\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        &one_too_high,
+    ] {
+        assert_eq!(ids::decode(bad, usize::MAX), None, "{bad:?}");
     }
 }
 
@@ -286,7 +307,7 @@ fn removed_segments_take_streams_along_that_no_other_has() {
     check(&index, r#"{pod=~".+"}"#, &["a-2", "b-1", "dns-2"]);
     assert_eq!(
         index
-            .values("namespace", &index.select(&[]).unwrap())
+            .values("namespace", &pairs(&index, &index.select(&[]).unwrap()))
             .unwrap(),
         ["infra", "shop"]
     );

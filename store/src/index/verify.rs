@@ -5,10 +5,12 @@
 //! That reads the whole file, about 100 bytes for each stream.
 
 use rusqlite::Connection;
+use wire::LabelSet;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::lookup::{PairCache, labels};
 use super::schema::PART_STREAMS;
-use super::{IndexError, ids};
+use super::{IndexError, ids, texts};
 use crate::codec::Cursor;
 
 /// # Errors
@@ -29,6 +31,28 @@ pub(super) fn verify(c: &Connection) -> Result<(), IndexError> {
     }
     if expected_pairs(c)? != stored_pairs(c)? {
         return Err(IndexError::Damaged("pairs"));
+    }
+    verify_texts(c)
+}
+
+/// Compares both tables of pairs by the sum of their rows' hashes: they are in different orders.
+fn verify_texts(c: &Connection) -> Result<(), IndexError> {
+    let damaged = || IndexError::Damaged("label");
+    let (mut texts, mut vals) = (0u64, 0u64);
+    texts::all(c, |id, pair| {
+        texts = texts.wrapping_add(xxh3_64_with_seed(pair.bytes, id.into()));
+        Ok(())
+    })?;
+    let mut statement = c.prepare("SELECT name, value, id FROM vals")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(|_| damaged());
+        let set = LabelSet::from_pairs([(text(0)?, text(1)?)]).map_err(|_| damaged())?;
+        let id: u32 = row.get(2)?;
+        vals = vals.wrapping_add(xxh3_64_with_seed(set.as_bytes(), id.into()));
+    }
+    if texts != vals {
+        return Err(damaged());
     }
     Ok(())
 }
@@ -62,7 +86,7 @@ fn stored_pairs(c: &Connection) -> Result<Vec<(u32, u32)>, IndexError> {
         let (val, part): (u32, u32) = (row.get(0)?, row.get(1)?);
         let damaged = || IndexError::Damaged("pair");
         let blob = row.get_ref(2)?.as_blob().map_err(|_| damaged())?;
-        for id in ids::decode(blob).ok_or_else(damaged)? {
+        for id in ids::decode(blob, PART_STREAMS as usize).ok_or_else(damaged)? {
             if id / PART_STREAMS != part {
                 return Err(damaged());
             }

@@ -343,7 +343,8 @@ impl Decoded {
         let header = Header::decode(block)?;
         let column = |column| header.column(block, column);
         decoder.times(&header, column(Column::Times)?, &mut self.times)?;
-        decoder.lengths(&header, column(Column::Lengths)?, &mut self.lengths)?;
+        // Blocks in the head have them.
+        decoder.lengths(&header, column(Column::Lengths)?, &[], &mut self.lengths)?;
         decoder.metadata(&header, column(Column::Metadata)?, &mut self.metadata)?;
         decoder.lines(&header, column(Column::Lines)?, &mut self.lines)?;
         self.starts.clear();

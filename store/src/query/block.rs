@@ -189,7 +189,7 @@ impl Buffers {
         decoder.times(header, stored, out).map_err(|e| at(block, e))
     }
 
-    /// Decodes the line lengths into offsets.
+    /// Decodes the line lengths into offsets, after the lines unless [`Header::has_lengths`].
     ///
     /// # Errors
     /// When the column cannot be read.
@@ -202,7 +202,7 @@ impl Buffers {
             &mut self.spent.compressed_bytes,
         )?;
         self.decoder
-            .lengths(header, stored, &mut self.lengths)
+            .lengths(header, stored, &self.scratch.lines, &mut self.lengths)
             .map_err(|e| at(block, e))?;
         to_offsets(&self.lengths, &mut self.scratch.offsets);
         Ok(())

@@ -5,6 +5,8 @@ use logql::eval::{EvalError, Grants as _, over_budget};
 use super::Limits;
 use crate::api::{Cancel, QueryStats};
 use crate::clock::{Clock as _, SystemClock};
+use crate::segment::Probe;
+use logql::pipeline::Pipeline;
 
 /// Bytes of work between two looks at deadline and client: some hundred lines, a millisecond on a small node.
 const LOOK: usize = 64 << 10;
@@ -25,6 +27,8 @@ pub(super) struct Budget<'q> {
     pub(super) held: usize,
     /// Bytes that the query may hold beside other queries, as far as is known.
     granted: usize,
+    /// Whether the skip index is asked.
+    skips: bool,
     /// Bytes of lines it may look at; `None`: no bound.
     max_scanned: Option<u64>,
     /// Deadline and client.
@@ -46,6 +50,7 @@ impl<'q> Budget<'q> {
             memory: limits.memory,
             held: 0,
             granted: 0,
+            skips: limits.skips,
             max_scanned: limits.scanned,
             cancel,
             stats: QueryStats::default(),
@@ -53,6 +58,12 @@ impl<'q> Budget<'q> {
             crew: (limits.alone, limits.threads),
             regexes,
         }
+    }
+
+    /// What the skip index is asked for, if anything.
+    pub(super) fn probe(&self, pipeline: &Pipeline) -> Option<Probe> {
+        let needle = pipeline.needle().filter(|_| self.skips);
+        needle.as_ref().map(Probe::new)
     }
 
     /// Bytes that are left to the part at hand.

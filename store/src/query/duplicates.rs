@@ -358,6 +358,7 @@ impl<'a> Search<'a> {
             reader: Arc::new(reader),
             map,
             chunks,
+            candidates: None,
         };
         Ok(selected.blocks(segment.sequence, rows))
     }
@@ -422,8 +423,8 @@ impl<'a> Search<'a> {
         if !hits {
             return Ok(());
         }
-        buffers.offsets(block, &header)?;
         buffers.lines(block, &header)?;
+        buffers.offsets(block, &header)?;
         buffers.metadata(block, &header)?;
         let metadata = std::mem::take(&mut buffers.metadata);
         let sets: Vec<&[u8]> = metadata.sets.iter().map(|set| set.as_bytes()).collect();

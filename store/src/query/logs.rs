@@ -24,7 +24,7 @@ use super::select::{HeadPart, Selected, Streams};
 use super::{View, storage};
 use crate::api::{Cancel, QueryStats};
 use crate::head::RawRun;
-use crate::segment::{SegmentEntry, SegmentError};
+use crate::segment::{Probe, SegmentEntry, SegmentError};
 
 /// Raw entries of the head arrive after all chunks of the same sequence.
 const RAW_ORDINAL: u32 = u32::MAX;
@@ -114,10 +114,11 @@ pub(super) fn logs(
     let raw = std::mem::take(&mut head.snapshot.raw);
     let raw_bytes: usize = raw.iter().map(|r| r.lines.len() + r.times.len() * 16).sum();
     budget.check(raw_bytes)?;
+    let probe = budget.probe(&leaf.pipeline);
     let mut queue = Queue {
         heap: BinaryHeap::new(),
         direction,
-        bytes: raw_bytes,
+        bytes: raw_bytes + probe.as_ref().map_or(0, Probe::memory),
     };
     for segment in &head.snapshot.segments {
         queue.push(segment.min_ts, segment.max_ts, Work::Segment(*segment));
@@ -143,6 +144,7 @@ pub(super) fn logs(
         view,
         runner: task.runner(budget.cancel).map_err(storage)?,
         task,
+        probe,
         top: Top::new(limit, direction),
         queue,
         raw: raw.into_iter().map(Some).collect(),
@@ -398,6 +400,8 @@ struct LogScan<'p, 's, 'b> {
     view: &'s dyn View,
     task: Task<'p>,
     runner: Runner<'p>,
+    /// What lines must hold, for the skip index.
+    probe: Option<Probe>,
     top: Top,
     queue: Queue,
     raw: Vec<Option<RawRun>>,
@@ -429,7 +433,7 @@ impl<'b> LogScan<'_, '_, 'b> {
 
     /// Replaces a segment by its blocks.
     fn expand(&mut self, segment: &SegmentEntry) -> Result<(), EvalError> {
-        let selected = match Selected::open(self.view, segment, &mut self.streams) {
+        let mut selected = match Selected::open(self.view, segment, &mut self.streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
             Err(e) => return self.view.damage().segment(segment.sequence, e),
@@ -440,6 +444,11 @@ impl<'b> LogScan<'_, '_, 'b> {
             .filter_map(|(i, c)| Some((i, selected.stream(c, start, end)?)))
             .collect();
         self.budget.stats.chunks_matched += rows.len() as u64;
+        if let Some(probe) = self.probe.as_ref().filter(|_| !rows.is_empty())
+            && let Err(e) = selected.skip(probe)
+        {
+            self.view.damage().segment(segment.sequence, e)?;
+        }
         self.queue
             .push_blocks(selected.blocks(segment.sequence, rows));
         Ok(())

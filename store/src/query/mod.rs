@@ -12,7 +12,7 @@
 //! |---|---|
 //! | counts and bytes over whole minutes, no pipeline | minute tables, no block |
 //! | counts and bytes otherwise, and values of labels, without a look at the line | times, lengths (bytes only), metadata |
-//! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter |
+//! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter; before that the skip index, if the filters need some text |
 
 mod block;
 mod budget;
@@ -113,6 +113,8 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Blocks that it scans before it has more than one.
     pub(crate) alone: usize,
+    /// Whether it asks the skip index.
+    pub(crate) skips: bool,
 }
 
 impl Limits {

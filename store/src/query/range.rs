@@ -23,7 +23,7 @@ use super::select::{HeadPart, NONE, Selected, Streams};
 use super::{View, storage};
 use crate::api::{Cancel, QueryStats};
 use crate::head::RawRun;
-use crate::segment::{Cell, MINUTE_NS, Minutes, SegmentEntry, SegmentError};
+use crate::segment::{Cell, MINUTE_NS, Minutes, Probe, SegmentEntry, SegmentError};
 
 /// Metadata sets that the series cache tells apart before it starts anew.
 const CACHED_SETS_MAX: usize = 32 << 10;
@@ -78,7 +78,9 @@ pub(super) fn range(
         view,
         runner: task.runner(budget.cancel, sum).map_err(storage)?,
         task,
-        minutes: plain && leaf.needs() != Needs::Value && leaf.aligned_to(steps, MINUTE_NS),
+        minutes: plain && leaf.needs() != Needs::Value,
+        whole: Whole::new(leaf, steps),
+        probe: budget.probe(&leaf.pipeline),
         tables: Minutes::default(),
         raw_memo: Memo::new(head.snapshot.metadata.len()),
         dictionary: &dictionary,
@@ -178,6 +180,10 @@ struct RangeScan<'p, 's, 'b> {
     runner: Runner<'p, Accumulator<'p>>,
     /// Whether minute tables may answer.
     minutes: bool,
+    /// Which of their minutes answer.
+    whole: Whole<'p>,
+    /// What lines must hold, for the skip index.
+    probe: Option<Probe>,
     /// Minute tables of the segment at hand.
     tables: Minutes,
     raw_memo: Memo,
@@ -203,6 +209,46 @@ struct RangeScan<'p, 's, 'b> {
     /// From so many on there are helpers.
     alone: usize,
     budget: &'s mut Budget<'b>,
+}
+
+/// Which minutes are wholly in the same windows.
+#[derive(Debug)]
+struct Whole<'p> {
+    leaf: &'p RangeLeaf,
+    steps: Steps,
+    /// Whether all are.
+    all: bool,
+    /// Two edges that follow each other.
+    between: (i64, i64),
+}
+
+impl<'p> Whole<'p> {
+    fn new(leaf: &'p RangeLeaf, steps: Steps) -> Whole<'p> {
+        Whole {
+            leaf,
+            steps,
+            all: leaf.aligned_to(steps, MINUTE_NS),
+            between: (0, 0),
+        }
+    }
+
+    /// Whether those of all cells of a chunk are.
+    fn are(&mut self, cells: &[Cell]) -> bool {
+        self.all || cells.iter().all(|cell| self.is(cell))
+    }
+
+    fn is(&mut self, cell: &Cell) -> bool {
+        let begin = cell.minute.saturating_mul(MINUTE_NS);
+        if !(self.between.0..self.between.1).contains(&begin) {
+            self.between = (begin, self.leaf.next_edge(self.steps, begin));
+        }
+        end_of(cell) <= self.between.1
+    }
+}
+
+/// The last moment of a cell's minute.
+fn end_of(cell: &Cell) -> i64 {
+    cell.minute.saturating_add(1).saturating_mul(MINUTE_NS)
 }
 
 /// What the entries of a stream with certain metadata are; `None`: the pipeline drops them.
@@ -314,6 +360,9 @@ impl<S: Collect> Runner<'_, S> {
         let header = self.buffers.header(block)?;
         self.buffers.times(block, &header)?;
         if self.task.lengths {
+            if !header.has_lengths() {
+                self.buffers.lines(block, &header)?;
+            }
             self.buffers.offsets(block, &header)?;
         }
         self.buffers.metadata(block, &header)?;
@@ -520,7 +569,7 @@ impl RangeScan<'_, '_, '_> {
     /// Takes the blocks of a segment, whose minute tables are added now.
     fn open(&mut self, segment: &SegmentEntry) -> Result<(), EvalError> {
         let sequence = segment.sequence;
-        let selected = match Selected::open(self.view, segment, &mut self.streams) {
+        let mut selected = match Selected::open(self.view, segment, &mut self.streams) {
             Ok(Some(selected)) => selected,
             Ok(None) => return Ok(()),
             Err(e) => return self.view.damage().segment(sequence, e),
@@ -545,13 +594,22 @@ impl RangeScan<'_, '_, '_> {
                 .and_then(|()| selected.reader.metadata_numbers(|set| cache.set(set)));
             match read {
                 Ok(numbers) => {
-                    self.tables(&rows, &selected, &tables, numbers)?;
-                    rows.retain(|(i, _)| selected.chunks[*i as usize].cells.is_none());
+                    let (whole, rest) = rows.into_iter().partition(|(i, _)| {
+                        let has_table = selected.chunks[*i as usize].cells.is_some();
+                        has_table && self.whole.are(tables.of(*i as usize))
+                    });
+                    self.tables(whole, &tables, numbers)?;
+                    rows = rest;
                 }
                 // The columns hold the same truth.
                 Err(e) => self.view.damage().segment(sequence, e)?,
             }
             self.tables = tables;
+        }
+        if let Some(probe) = self.probe.as_ref().filter(|_| !rows.is_empty())
+            && let Err(e) = selected.skip(probe)
+        {
+            self.view.damage().segment(sequence, e)?;
         }
         self.blocks = selected.blocks(sequence, rows).into_iter();
         self.check().map(drop)
@@ -564,24 +622,21 @@ impl RangeScan<'_, '_, '_> {
         let used = self.runner.sum.memory()
             + self.runner.memory()
             + tables
+            + self.probe.as_ref().map_or(0, Probe::memory)
             + names
             + self.streams.memory();
         self.budget.check_beside(used, self.crew)
     }
 
-    /// Adds the rows that have a minute table.
+    /// Adds rows by their minute tables.
     fn tables(
         &mut self,
-        rows: &[(u32, u32)],
-        selected: &Selected,
+        rows: Vec<(u32, u32)>,
         minutes: &Minutes,
         numbers: Vec<u32>,
     ) -> Result<(), EvalError> {
         let mut memo = Memo::numbered(numbers);
-        for &(row, stream) in rows {
-            if selected.chunks[row as usize].cells.is_none() {
-                continue;
-            }
+        for (row, stream) in rows {
             memo.start(stream);
             self.cells(minutes.of(row as usize), &[], &mut memo, stream)?;
         }
@@ -600,8 +655,8 @@ impl RangeScan<'_, '_, '_> {
         // Cells that follow each other and add up to the same points.
         let mut run: Option<Sum> = None;
         for cell in cells {
-            // Minutes are (minute, minute + 1]; the span begins and ends on such an edge.
-            let edge = cell.minute.saturating_add(1).saturating_mul(MINUTE_NS);
+            // Minutes are (minute, minute + 1]; no window begins or ends inside one.
+            let edge = end_of(cell);
             if edge < first || edge > last || cell.metadata as usize >= memo.known.len() {
                 continue;
             }
@@ -648,10 +703,11 @@ impl RangeScan<'_, '_, '_> {
         let mut memo = Memo::new(self.sets.len());
         let mut rest = Vec::new();
         for (i, held) in chunks.iter().enumerate() {
-            if self.minutes && held.chunk.cells.is_some() {
+            let cells = head.snapshot.minutes.of(i);
+            if self.minutes && held.chunk.cells.is_some() && self.whole.are(cells) {
                 let stream = self.head_map[held.chunk.stream as usize];
                 memo.start(stream);
-                self.cells(head.snapshot.minutes.of(i), self.sets, &mut memo, stream)?;
+                self.cells(cells, self.sets, &mut memo, stream)?;
             } else {
                 rest.push(i);
             }

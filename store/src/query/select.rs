@@ -11,10 +11,22 @@ use super::View;
 use super::block::{Block, Place, Row};
 use crate::head;
 use crate::index::Index;
-use crate::segment::{Chunk, Reader, SegmentEntry, SegmentError, Unpacker};
+use crate::segment::{Candidates, Chunk, Probe, Reader, SegmentEntry, SegmentError, Unpacker};
 
 /// "Not selected" in a map from ordinals to streams.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// Which ids of the index satisfy a query's matchers.
+#[derive(Debug)]
+enum Choice {
+    /// The index was not asked yet. It is asked after the list of segments was taken: a segment that is in the list is
+    /// in the index, and so are its streams.
+    Unasked,
+    /// It cannot say.
+    Unknown,
+    /// These, rising.
+    Ids(Vec<u32>),
+}
 
 /// The streams that satisfy a query's matchers, numbered in order of discovery: the same label set has the same
 /// number in the head and in all segments.
@@ -22,11 +34,10 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Streams<'q> {
     matchers: &'q [Matcher],
     index: &'q Index,
-    /// Ids mean the same streams as long as this lives.
-    _held: Option<RwLockReadGuard<'q, ()>>,
-    /// Ids in the index; `None` when it is not usable.
-    selected: Option<Vec<u32>>,
-    /// Their numbers, [`NONE`] as long as no segment had them.
+    /// Ids mean the same streams as long as this lives; `None` when the index is not usable.
+    held: Option<RwLockReadGuard<'q, ()>>,
+    choice: Choice,
+    /// Numbers of the chosen ids, [`NONE`] as long as no segment had them.
     numbers: Vec<u32>,
     by_labels: HashMap<Arc<LabelSet>, u32>,
     sets: Vec<Arc<LabelSet>>,
@@ -36,26 +47,45 @@ pub(super) struct Streams<'q> {
 }
 
 impl<'q> Streams<'q> {
-    /// Asks the index.
+    /// Nothing is known yet.
     pub(super) fn new(index: &'q Index, matchers: &'q [Matcher]) -> Streams<'q> {
-        let held = index.hold_ids();
-        let selected = held.as_ref().and_then(|_| index.select(matchers));
         Streams {
             matchers,
             index,
-            _held: held,
-            bytes: selected.as_ref().map_or(0, |s| s.capacity() * 8),
-            numbers: vec![NONE; selected.as_ref().map_or(0, Vec::len)],
-            selected,
+            held: index.hold_ids(),
+            choice: Choice::Unasked,
+            numbers: Vec::new(),
             by_labels: HashMap::new(),
             sets: Vec::new(),
+            bytes: 0,
             unpacker: Unpacker::default(),
         }
     }
 
-    /// Ids in the index of all streams that satisfy the matchers, rising; `None` when it is not usable.
-    pub(super) fn ids(&self) -> Option<&[u32]> {
-        self.selected.as_deref()
+    /// What is asked.
+    pub(super) fn matchers(&self) -> &'q [Matcher] {
+        self.matchers
+    }
+
+    /// Whether ids of the index keep their meaning while this lives.
+    pub(super) fn holds_ids(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Ids in the index of all streams that satisfy the matchers, rising; `None` when it is not usable. To be called when the
+    /// list of segments has been taken.
+    pub(super) fn ids(&mut self) -> Option<&[u32]> {
+        if matches!(self.choice, Choice::Unasked) {
+            let held = self.held.as_ref();
+            let ids = held.and_then(|_| self.index.select(self.matchers));
+            self.bytes += ids.as_ref().map_or(0, |ids| ids.capacity() * 8);
+            self.numbers = vec![NONE; ids.as_ref().map_or(0, Vec::len)];
+            self.choice = ids.map_or(Choice::Unknown, Choice::Ids);
+        }
+        match &self.choice {
+            Choice::Ids(ids) => Some(ids),
+            Choice::Unasked | Choice::Unknown => None,
+        }
     }
 
     /// Labels of a stream.
@@ -107,9 +137,13 @@ impl<'q> Streams<'q> {
 
     /// Streams of a segment by ordinal, [`NONE`] for those not selected, from the index alone.
     pub(super) fn by_index(&mut self, segment: &SegmentEntry) -> Option<Vec<u32>> {
-        let selected = self.selected.take()?;
-        let map = self.map_ids(&selected, segment);
-        self.selected = Some(selected);
+        self.ids()?;
+        let choice = std::mem::replace(&mut self.choice, Choice::Unknown);
+        let map = match &choice {
+            Choice::Ids(ids) => self.map_ids(ids, segment),
+            Choice::Unasked | Choice::Unknown => None,
+        };
+        self.choice = choice;
         map
     }
 
@@ -148,6 +182,23 @@ pub(super) struct Selected {
     pub(super) map: Vec<u32>,
     /// All its chunk rows.
     pub(super) chunks: Vec<Chunk>,
+    /// Blocks that may hold what is looked for; `None`: all.
+    pub(super) candidates: Option<Numbered>,
+}
+
+/// Blocks that may hold something, by where they start.
+#[derive(Debug)]
+pub(super) struct Numbered {
+    /// Where the blocks start, in the order of the file.
+    offsets: Vec<u64>,
+    candidates: Candidates,
+}
+
+impl Numbered {
+    fn has(&self, offset: u64) -> bool {
+        let number = self.offsets.binary_search(&offset);
+        number.is_ok_and(|number| self.candidates.has(number))
+    }
 }
 
 impl Selected {
@@ -171,7 +222,29 @@ impl Selected {
             reader: Arc::new(reader),
             map,
             chunks,
+            candidates: None,
         }))
+    }
+
+    /// Leaves out blocks that cannot hold what a probe looks for.
+    ///
+    /// # Errors
+    /// When the skip index is damaged: then nothing is left out.
+    pub(super) fn skip(&mut self, probe: &Probe) -> Result<(), SegmentError> {
+        let Some(candidates) = self.reader.candidates(probe)? else {
+            return Ok(());
+        };
+        let mut offsets: Vec<u64> = self.chunks.iter().map(|c| c.block_offset).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        // A block without a row does not exist in a segment that is whole.
+        if offsets.len() == candidates.blocks() {
+            self.candidates = Some(Numbered {
+                offsets,
+                candidates,
+            });
+        }
+        Ok(())
     }
 
     /// The stream of a row, if it is selected and touches `start..=end`.
@@ -185,11 +258,16 @@ impl Selected {
             .filter(|s| *s != NONE)
     }
 
-    /// The blocks of these rows (indices into `chunks`, with their streams).
+    /// The blocks of these rows (indices into `chunks`, with their streams) that may hold what is looked for.
     pub(super) fn blocks(&self, sequence: u64, mut rows: Vec<(u32, u32)>) -> Vec<Block> {
         let offset = |row: u32| self.chunks[row as usize].block_offset;
         rows.sort_by_key(|(row, _)| offset(*row));
+        let may_hold = |row: u32| {
+            let candidates = self.candidates.as_ref();
+            candidates.is_none_or(|c| c.has(offset(row)))
+        };
         rows.chunk_by(|a, b| offset(a.0) == offset(b.0))
+            .filter(|same| may_hold(same[0].0))
             .map(|same| Block {
                 place: Place::File(Arc::clone(&self.reader), offset(same[0].0)),
                 sequence,

@@ -3,12 +3,12 @@
 //! ```text
 //! segment := summary A | streams A | chunks A | metadata A | positions A
 //!            block ...
-//!            minutes | streams B | chunks B | metadata B | positions B | summary B
+//!            minutes | skip | streams B | chunks B | metadata B | positions B | summary B
 //! ```
 //!
 //! - The rename to `<sequence, 16 hex digits>.seg` is the commit; a segment is never changed afterwards.
-//! - Summary and sections exist twice, at both ends of the file; each has a checksum. Minute tables exist once: the
-//!   columns hold the same truth.
+//! - Summary and sections exist twice, at both ends of the file; each has a checksum. Minute tables and the skip index exist
+//!   once: the columns hold the same truth.
 //! - Loading a section needs memory for that section only; a store keeps none of them.
 //! - Bytes from disk are checked; every declared size is compared to a limit before memory is taken.
 
@@ -16,12 +16,16 @@ use std::path::PathBuf;
 
 mod read;
 mod sections;
+mod skip;
+#[cfg(test)]
+mod skip_tests;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod write;
 
 pub use read::{Reader, Unpacker};
+pub(crate) use skip::{Builder as SkipBuilder, Candidates, Probe};
 pub use verify::{Report, verify};
 pub(crate) use write::{SegmentInput, Target, write};
 
@@ -70,14 +74,17 @@ pub struct Summary {
     /// Whether it holds the position table (flush segments do).
     pub has_positions: bool,
     /// Places of the sections, by [`Section`].
-    pub(crate) sections: [SectionPlace; 5],
+    pub(crate) sections: [SectionPlace; SECTIONS],
 }
 
 impl Summary {
     /// Stored bytes of a section, all copies together.
     #[must_use]
     pub fn section_bytes(&self, section: Section) -> u64 {
-        let copies = if section == Section::Minutes { 1 } else { 2 };
+        let copies = match section {
+            Section::Minutes | Section::Skip => 1,
+            _ => 2,
+        };
         u64::from(self.sections[section as usize].len) * copies
     }
 
@@ -156,7 +163,12 @@ pub enum Section {
     Positions,
     /// Minute tables.
     Minutes,
+    /// The skip index. Segments of versions before it have none: its length is 0.
+    Skip,
 }
+
+/// How many kinds of sections there are.
+pub(crate) const SECTIONS: usize = 6;
 
 /// Where a section lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,14 +1,14 @@
 //! Reading a segment, section by section.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use disk::{Disk, File, Mode, Purpose};
 use wire::{LabelSet, Labels};
 
 use super::{
-    Chunk, Minutes, Position, SECTION_BYTES_MAX, SUMMARY_BYTES, Section, SectionPlace,
-    SegmentError, Summary, sections,
+    Candidates, Chunk, Minutes, Position, Probe, SECTION_BYTES_MAX, SUMMARY_BYTES, Section,
+    SectionPlace, SegmentError, Summary, sections,
 };
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
@@ -37,6 +37,13 @@ struct Unpacking {
     raw: Vec<u8>,
 }
 
+impl Unpacking {
+    fn shrink(&mut self) {
+        self.stored.shrink_to(KEPT_BYTES_MAX);
+        self.raw.shrink_to(KEPT_BYTES_MAX);
+    }
+}
+
 /// An open segment. Holds the file, its summary, and what it unpacks sections with.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -61,6 +68,8 @@ impl Reader {
             source,
         };
         let file = disk.open(path, Mode::Read, Purpose::Segment).map_err(io)?;
+        // Readers take a few sections and blocks of it. What the system reads ahead is many times that.
+        file.read_sparsely();
         let len = file.len().map_err(io)?;
         let mut copies = [None, None];
         for (copy, offset) in copies
@@ -257,6 +266,39 @@ impl Reader {
         })
     }
 
+    /// Which blocks may hold what a probe looks for; `None`: nothing is known. It exists once: when it is damaged, every
+    /// block has to be looked at.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub(crate) fn candidates(&self, probe: &Probe) -> Result<Option<Candidates>, SegmentError> {
+        let place = self.summary.sections[Section::Skip as usize];
+        if place.len == 0 {
+            return Ok(None);
+        }
+        let damaged = |what: &str| self.damaged(&format!("{:?} section: {what}", Section::Skip));
+        if place.len as usize > SECTION_BYTES_MAX {
+            return Err(damaged("too large"));
+        }
+        let mut unpacking = self.unpacking();
+        let Unpacking {
+            decoder,
+            stored,
+            raw,
+        } = &mut *unpacking;
+        self.stored_section(place, stored)?;
+        if checksum(stored) != place.checksum {
+            return Err(damaged("checksum"));
+        }
+        let found = probe.ask(stored, self.decoder(decoder)?, raw);
+        unpacking.shrink();
+        let found = found.map_err(damaged)?;
+        if found.blocks() != self.summary.blocks as usize {
+            return Err(damaged("count of blocks"));
+        }
+        Ok(Some(found))
+    }
+
     /// The position table of all sources (key, position); empty when [`Summary::has_positions`] is false.
     ///
     /// # Errors
@@ -327,16 +369,13 @@ impl Reader {
         mut decode: impl FnMut(&[u8]) -> Result<(), &'static str>,
     ) -> Result<(), SegmentError> {
         let mut failure = "missing";
-        // A panic while it was held leaves buffers that are cleared before use.
-        let unpacking = self.unpacker.0.lock();
-        let mut unpacking = unpacking.unwrap_or_else(PoisonError::into_inner);
+        let mut unpacking = self.unpacking();
         for summary in std::iter::once(&self.summary).chain(&self.other) {
             let place = summary.sections[section as usize];
             match self.section_copy(place, &mut unpacking)? {
                 Ok(()) => match decode(&unpacking.raw) {
                     Ok(()) => {
-                        unpacking.stored.shrink_to(KEPT_BYTES_MAX);
-                        unpacking.raw.shrink_to(KEPT_BYTES_MAX);
+                        unpacking.shrink();
                         return Ok(());
                     }
                     Err(what) => failure = what,
@@ -361,17 +400,38 @@ impl Reader {
         if place.len == 0 {
             return Ok(Ok(()));
         }
-        stored.clear();
-        stored.resize(place.len as usize, 0);
-        self.read(stored, place.offset)?;
+        self.stored_section(place, stored)?;
         if checksum(stored) != place.checksum {
             return Ok(Err("checksum"));
         }
-        let decoder = match decoder {
-            Some(decoder) => decoder,
-            None => decoder.insert(Decoder::new().map_err(|source| self.io(source))?),
-        };
+        let decoder = self.decoder(decoder)?;
         Ok(decoder.unpack(stored, SECTION_BYTES_MAX, raw))
+    }
+
+    /// Context and buffers. A panic while they were held leaves buffers that are cleared before use.
+    fn unpacking(&self) -> MutexGuard<'_, Unpacking> {
+        let unpacking = self.unpacker.0.lock();
+        unpacking.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decoder<'d>(
+        &self,
+        decoder: &'d mut Option<Decoder>,
+    ) -> Result<&'d mut Decoder, SegmentError> {
+        match decoder {
+            Some(decoder) => Ok(decoder),
+            None => Ok(decoder.insert(Decoder::new().map_err(|source| self.io(source))?)),
+        }
+    }
+
+    fn stored_section(
+        &self,
+        place: SectionPlace,
+        stored: &mut Vec<u8>,
+    ) -> Result<(), SegmentError> {
+        stored.clear();
+        stored.resize(place.len as usize, 0);
+        self.read(stored, place.offset)
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), SegmentError> {

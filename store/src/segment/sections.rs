@@ -3,8 +3,8 @@
 use wire::Labels;
 
 use super::{
-    Cell, Chunk, MAGIC, Minutes, Position, Row, SECTION_BYTES_MAX, SUMMARY_BYTES, SectionPlace,
-    Summary, VERSION,
+    Cell, Chunk, MAGIC, Minutes, Position, Row, SECTION_BYTES_MAX, SECTIONS, SUMMARY_BYTES,
+    SectionPlace, Summary, VERSION,
 };
 use crate::block::checksum;
 use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
@@ -80,7 +80,7 @@ pub(super) fn decode_summary(
         blocks_offset: 0,
         clock_trusted: flags & FLAG_CLOCK_UNTRUSTED == 0,
         has_positions: flags & FLAG_POSITIONS != 0,
-        sections: [SectionPlace::default(); 5],
+        sections: [SectionPlace::default(); SECTIONS],
     };
     cursor.u32()?;
     summary.written_at = cursor.u64()? as i64;

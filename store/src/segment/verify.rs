@@ -4,7 +4,7 @@ use disk::Disk;
 use std::path::Path;
 
 use super::read::Copy;
-use super::{Reader, SegmentError};
+use super::{Probe, Reader, SegmentError};
 use crate::block::{Column, Decoder, Metadata};
 
 /// What [`verify`] found.
@@ -35,6 +35,9 @@ pub fn verify(disk: &dyn Disk, path: &Path) -> Result<Report, SegmentError> {
     };
     // They exist once.
     if let Err(error) = reader.minutes(&chunks) {
+        note(&mut report, &error);
+    }
+    if let Err(error) = reader.candidates(&Probe::nothing()) {
         note(&mut report, &error);
     }
     chunks.sort_by_key(|c| c.block_offset);
@@ -99,16 +102,10 @@ fn decode_all(
         header.column(bytes, Column::Times)?,
         &mut Vec::new(),
     )?;
-    decoder.lengths(
-        header,
-        header.column(bytes, Column::Lengths)?,
-        &mut Vec::new(),
-    )?;
     let metadata = header.column(bytes, Column::Metadata)?;
     decoder.metadata(header, metadata, &mut Metadata::default())?;
-    decoder.lines(
-        header,
-        header.column(bytes, Column::Lines)?,
-        &mut Vec::new(),
-    )
+    let mut lines = Vec::new();
+    decoder.lines(header, header.column(bytes, Column::Lines)?, &mut lines)?;
+    let lengths = header.column(bytes, Column::Lengths)?;
+    decoder.lengths(header, lengths, &lines, &mut Vec::new())
 }

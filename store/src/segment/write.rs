@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use disk::{Disk, File, Mode, Purpose};
 
-use super::{Cell, Row, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections};
+use super::{
+    Cell, Row, SECTIONS, SUMMARY_BYTES, Section, SectionPlace, Summary, file_name, sections,
+};
 use crate::block::Encoder;
 use crate::clock::Reading;
 use crate::head::Sets;
@@ -14,6 +16,7 @@ use crate::pace::Pace;
 
 /// Bytes collected before a write call.
 const WRITE_BYTES: usize = 128 << 10;
+/// Sections before this one exist twice.
 const MINUTES: usize = Section::Minutes as usize;
 
 /// Everything that a segment will hold.
@@ -33,6 +36,8 @@ pub(crate) struct SegmentInput<'a> {
     /// Numbers in `sets` of the metadata sets that cells refer to.
     pub(crate) metadata: Vec<u32>,
     pub(crate) blocks: &'a [Arc<[u8]>],
+    /// The skip index of these blocks, as it is stored.
+    pub(crate) skip: &'a [u8],
     /// The complete position table: keys and positions, each with a varint length.
     pub(crate) positions: &'a [u8],
 }
@@ -77,7 +82,8 @@ fn write_file(
     input: &SegmentInput<'_>,
     encoder: &mut Encoder,
 ) -> io::Result<()> {
-    let packed = pack_sections(input, encoder)?;
+    let mut packed = pack_sections(input, encoder)?;
+    packed[Section::Skip as usize] = input.skip.to_vec();
     let file = to.disk.open(path, Mode::CreateNew, Purpose::Segment)?;
     let mut out = Output {
         file,
@@ -99,8 +105,11 @@ fn write_file(
     for block in input.blocks {
         out.put(block)?;
     }
-    out.put(&packed[MINUTES])?;
-    let second = minutes_offset + packed[MINUTES].len() as u64;
+    let mut second = minutes_offset;
+    for section in &packed[MINUTES..] {
+        out.put(section)?;
+        second += section.len() as u64;
+    }
     place_sections(&mut summary, &packed, second, minutes_offset);
     for section in &packed[..MINUTES] {
         out.put(section)?;
@@ -109,8 +118,11 @@ fn write_file(
     out.finish()?.sync()
 }
 
-fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<[Vec<u8>; 5]> {
-    let mut packed: [Vec<u8>; 5] = Default::default();
+fn pack_sections(
+    input: &SegmentInput<'_>,
+    encoder: &mut Encoder,
+) -> io::Result<[Vec<u8>; SECTIONS]> {
+    let mut packed: [Vec<u8>; SECTIONS] = Default::default();
     let mut raw = Vec::new();
     for section in [
         Section::Streams,
@@ -133,6 +145,7 @@ fn pack_sections(input: &SegmentInput<'_>, encoder: &mut Encoder) -> io::Result<
                 raw.extend_from_slice(input.positions);
             }
             Section::Minutes => sections::encode_minutes(input.rows, input.cells, &mut raw),
+            Section::Skip => {}
         }
         if raw.len() > super::SECTION_BYTES_MAX {
             return Err(io::Error::other(format!(
@@ -163,16 +176,18 @@ fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
         clock_trusted: input.clock.is_trusted(),
         blocks_offset,
         has_positions: true,
-        sections: [SectionPlace::default(); 5],
+        sections: [SectionPlace::default(); SECTIONS],
     }
 }
 
-fn place_sections(summary: &mut Summary, packed: &[Vec<u8>; 5], mut offset: u64, minutes: u64) {
-    for (place, section) in summary.sections.iter_mut().zip(&packed[..MINUTES]) {
-        *place = sections::place(offset, section);
-        offset += section.len() as u64;
+/// Fills in the places: of sections that exist twice from `offset` on, of the others from `once` on.
+fn place_sections(summary: &mut Summary, packed: &[Vec<u8>; SECTIONS], offset: u64, once: u64) {
+    let (mut offset, mut once) = (offset, once);
+    for (i, (place, section)) in summary.sections.iter_mut().zip(packed).enumerate() {
+        let at = if i < MINUTES { &mut offset } else { &mut once };
+        *place = sections::place(*at, section);
+        *at += section.len() as u64;
     }
-    summary.sections[MINUTES] = sections::place(minutes, &packed[MINUTES]);
 }
 
 struct Output<'a> {

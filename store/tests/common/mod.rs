@@ -186,12 +186,13 @@ fn read_chunk(
     let (mut times, mut lengths, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let mut metadata = Metadata::default();
     decoder.times(&header, header.column(&bytes, Column::Times)?, &mut times)?;
+    decoder.lines(&header, header.column(&bytes, Column::Lines)?, &mut lines)?;
     decoder.lengths(
         &header,
         header.column(&bytes, Column::Lengths)?,
+        &lines,
         &mut lengths,
     )?;
-    decoder.lines(&header, header.column(&bytes, Column::Lines)?, &mut lines)?;
     let column = header.column(&bytes, Column::Metadata)?;
     decoder.metadata(&header, column, &mut metadata)?;
     let stream = streams.get(chunk.stream as usize).ok_or("no such stream")?;

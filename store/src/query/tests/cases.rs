@@ -214,7 +214,7 @@ fn p9_a_damaged_block_costs_that_block() {
         .open(&path, disk::Mode::ReadWrite, disk::Purpose::Segment)
         .unwrap();
     let header = reader.block_header(chunk.block_offset).unwrap();
-    let lines = header.place(crate::block::Column::Lines);
+    let lines = header.place(Column::Lines);
     file.write_at(&[0xff; 4], chunk.block_offset + u64::from(lines.offset) + 3)
         .unwrap();
     let of = |value: &Value| match value {

@@ -2,6 +2,7 @@
 
 mod cases;
 mod crew;
+mod listings;
 mod model;
 mod stats;
 mod store;
@@ -20,9 +21,11 @@ use logql::value::LogEntry;
 use wire::LabelSet;
 
 use super::*;
-use crate::block::{BlockInput, Encoder, checksum};
+use crate::block::{BlockInput, Column, Decoder, Encoder, Header, checksum};
 use crate::head::{HeadChunk, OverBudget, RawRun, Sets, Snapshot, Want};
-use crate::segment::{Cell, Chunk, MINUTE_NS, Minutes, Row, SegmentInput, minute_of, write};
+use crate::segment::{
+    Cell, Chunk, MINUTE_NS, Minutes, Row, SegmentInput, SkipBuilder, minute_of, write,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -116,6 +119,7 @@ fn encode_block(runs: &[Vec<&Entry>]) -> Arc<[u8]> {
             .iter()
             .map(|e| e.line.len() as u32)
             .collect::<Vec<_>>(),
+        spare_lengths: !entries.len().is_multiple_of(3),
         ids: &ids,
         lines: &lines,
         sets: &used,
@@ -267,6 +271,8 @@ impl Fixture {
         let (mut names, mut sets) = (Sets::default(), Sets::default());
         let ids = used.iter().map(|s| names.intern(label_sets[*s].as_bytes()));
         let ids: Vec<u32> = ids.collect();
+        let mut encoder = Encoder::new(1).unwrap();
+        let skip = skip_index(&blocks, &mut encoder);
         let input = SegmentInput {
             sequence: self.sequence,
             clock: crate::clock::Reading {
@@ -284,10 +290,10 @@ impl Fixture {
             cells: &cells,
             sets: &sets,
             blocks: &blocks,
+            skip: &skip,
             positions: &[],
         };
         let folder = self.folder.path().join("segments");
-        let mut encoder = Encoder::new(1).unwrap();
         let to = segment::Target {
             disk: &*self.disk,
             dir: &folder,
@@ -392,6 +398,20 @@ impl View for Fixture {
     fn damage(&self) -> &Damage {
         &self.damage
     }
+}
+
+/// The skip index of these blocks.
+fn skip_index(blocks: &[Arc<[u8]>], encoder: &mut Encoder) -> Vec<u8> {
+    let mut skip = SkipBuilder::default();
+    let mut decoder = Decoder::new().unwrap();
+    let mut lines = Vec::new();
+    for block in blocks {
+        let header = Header::decode(block).unwrap();
+        let stored = header.column(block, Column::Lines).unwrap();
+        decoder.lines(&header, stored, &mut lines).unwrap();
+        skip.add(Some(&lines), block.len(), encoder).unwrap();
+    }
+    skip.finish(encoder).unwrap()
 }
 
 fn raw_run(run: &[&Entry], stream: u32, sequence: u64, lines: bool) -> RawRun {
@@ -512,6 +532,7 @@ const LIMITS: Limits = Limits {
     scanned: None,
     threads: 1,
     alone: 0,
+    skips: true,
 };
 
 fn ask(view: &dyn View, query: &str, request: &Request) -> (Value, QueryStats) {
@@ -556,6 +577,18 @@ fn model(entries: &[Entry], query: &str, request: &Request) -> Value {
 /// Compares one query with the model; the numbering of label sets is not part of an answer.
 fn check(fixture: &Fixture, query: &str, request: &Request, about: &str) {
     let got = ask(fixture, query, request).0;
+    let limits = Limits {
+        skips: false,
+        ..LIMITS
+    };
+    let plan = logql::parse(query).unwrap();
+    let whole = run(fixture, limits, &plan, request, &hour()).unwrap().0;
+    // To the last digit.
+    assert_eq!(
+        plain(got.clone()),
+        plain(whole),
+        "{about}: {query} {request:?}"
+    );
     let want = model(&fixture.all, query, request);
     if let (Value::Matrix(got), Value::Matrix(want)) = (&got, &want)
         && are_near(got, want)
