@@ -34,13 +34,17 @@ fn fixture() -> Fixture {
 fn compressed(fixture: &Fixture, columns: &[Column]) -> u64 {
     let reader = fixture.open(&fixture.segments[0]).unwrap();
     let offset = reader.chunks().unwrap()[0].block_offset;
-    let headers = [
-        reader.block_header(offset).unwrap(),
-        Header::decode(&fixture.sealed[0].bytes).unwrap(),
-    ];
-    let lens = headers
-        .iter()
-        .flat_map(|h| columns.iter().map(|c| u64::from(h.place(*c).len)));
+    let on_disk = reader.block_header(offset).unwrap();
+    bytes_of(&on_disk, columns) + compressed_in_head(fixture, columns)
+}
+
+/// The same of the block in the head.
+fn compressed_in_head(fixture: &Fixture, columns: &[Column]) -> u64 {
+    bytes_of(&Header::decode(&fixture.sealed[0].bytes).unwrap(), columns)
+}
+
+fn bytes_of(header: &Header, columns: &[Column]) -> u64 {
+    let lens = columns.iter().map(|c| u64::from(header.place(*c).len));
     lens.sum()
 }
 
@@ -94,10 +98,25 @@ fn statistics_are_true() {
         (shop.to_owned(), &logs, whole),
         // Where no line passes, no other column is read.
         (
-            format!(r#"{shop} |= "nowhere""#),
+            format!(r#"{shop} |~ "[q-z]{{6}}""#),
             &logs,
             QueryStats {
                 compressed_bytes: compressed(&fixture, &[Column::Lines]),
+                entries_returned: 0,
+                ..whole
+            },
+        ),
+        // The skip index leaves out the block on disk, of which three lines were selected.
+        (
+            format!(r#"{shop} |= "nowhere""#),
+            &logs,
+            QueryStats {
+                bytes_processed: 30,
+                lines_processed: 3,
+                chunks_read: 2,
+                compressed_bytes: compressed_in_head(&fixture, &[Column::Lines]),
+                decompressed_bytes: 20,
+                decompressed_lines: 2,
                 entries_returned: 0,
                 ..whole
             },
@@ -122,10 +141,22 @@ fn statistics_are_true() {
                 ..none
             },
         ),
-        // Not whole minutes: times, not lines.
+        // The same where the window ends inside a minute, but none that has entries.
         (
             format!("count_over_time({shop}[1h])"),
             &at(3_601),
+            QueryStats {
+                chunks_read: 1,
+                lines_processed: 1,
+                head_lines: 1,
+                entries_returned: 2,
+                ..none
+            },
+        ),
+        // It ends inside a minute that has: times, not lines.
+        (
+            format!("count_over_time({shop}[1h])"),
+            &at(1_010),
             QueryStats {
                 chunks_read: 3,
                 lines_processed: 6,
