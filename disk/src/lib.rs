@@ -168,10 +168,6 @@ pub trait File: Send + Sync + std::fmt::Debug {
     /// Has the system read from the device what is asked for and nothing beyond: for files of which little is read, here and
     /// there. A hint.
     fn read_sparsely(&self) {}
-    /// Has the device begin to read a range that will be asked for soon. A hint: it waits for nothing and may do nothing.
-    fn read_ahead(&self, offset: u64, len: u64) {
-        let _ = (offset, len);
-    }
     /// Reads exactly `buf.len()` bytes.
     ///
     /// # Errors

@@ -101,12 +101,6 @@ impl File for RealFile {
     fn read_sparsely(&self) {
         let _ = fadvise(&self.file, 0, None, Advice::Random);
     }
-
-    fn read_ahead(&self, offset: u64, len: u64) {
-        if let Some(len) = std::num::NonZeroU64::new(len) {
-            let _ = fadvise(&self.file, offset, Some(len), Advice::WillNeed);
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@
 //! | what is asked | what is read |
 //! |---|---|
 //! | counts and bytes over whole minutes, no pipeline | minute tables, no block |
-//! | counts and bytes otherwise, and values of labels, without a look at the line | times, lengths (bytes only), metadata |
+//! | counts and bytes otherwise, and values of labels, without a look at the line | times, metadata; for bytes the lengths too, which in most blocks on disk only the lines tell |
 //! | entries; anything that looks at the line | lines, and the other columns if a line may pass the first filter; before that the skip index, if the filters need some text |
 
 mod block;

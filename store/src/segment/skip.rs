@@ -8,7 +8,7 @@
 //!
 //! Each run of three bytes of a block's lines, with bit 5 of each byte set, so that ASCII letters lose their case, is hashed
 //! to a row; the block's bit is set there. A text can only be in blocks that have their bit in the rows of all its grams.
-//! As blocks of one stream hold much the same grams, bits of a row come in runs, and zstd takes a third off.
+//! As blocks of one stream hold much the same grams, bits of a row come in runs, and zstd leaves a third of them.
 //!
 //! A group may take 1/32 of the bytes of its blocks: while it takes more, neighbouring rows become one. docs/FORMAT.md
 //! says what that costs and saves.

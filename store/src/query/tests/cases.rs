@@ -233,6 +233,33 @@ fn p9_a_damaged_block_costs_that_block() {
 }
 
 #[test]
+fn p9_a_damaged_skip_index_costs_no_line() {
+    let fixture = filled();
+    let query = r#"{namespace=~".+"} |= "line 1""#;
+    let skipped = r#"{namespace=~".+"} |= "nowhere""#;
+    let request = logs_request(10_000, Direction::Forward);
+    let before = ask(&fixture, skipped, &request).1;
+    for segment in &fixture.segments {
+        let reader = fixture.open(segment).unwrap();
+        let place = reader.summary().sections[segment::Section::Skip as usize];
+        let path = fixture.path(segment.sequence);
+        let file = fixture
+            .disk
+            .open(&path, disk::Mode::ReadWrite, disk::Purpose::Segment)
+            .unwrap();
+        file.write_at(&[0xff; 4], place.offset).unwrap();
+    }
+    check(&fixture, query, &request, "with lines in every segment");
+    // Each is told once, and nothing is left out any more.
+    assert_eq!(fixture.damage.count(), fixture.segments.len() as u64);
+    let after = ask(&fixture, skipped, &request).1;
+    assert!(
+        after.chunks_read > before.chunks_read,
+        "{before:?} {after:?}"
+    );
+}
+
+#[test]
 fn p9_a_damaged_segment_costs_that_segment() {
     let mut fixture = filled();
     fixture.flush();
