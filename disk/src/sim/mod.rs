@@ -63,15 +63,18 @@ pub enum Class {
     Write,
     /// Those that change nothing.
     Read,
+    /// [`File::read_at`].
+    Data,
 }
 
 impl Class {
-    const ALL: [Class; 5] = [
+    const ALL: [Class; 6] = [
         Class::Any,
         Class::Change,
         Class::Sync,
         Class::Write,
         Class::Read,
+        Class::Data,
     ];
 }
 
@@ -99,6 +102,7 @@ pub const ENOSPC: i32 = Errno::NOSPC.raw_os_error();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
+    Data,
     Write,
     Sync,
     Name,
@@ -108,10 +112,11 @@ impl Kind {
     fn is(self, class: Class) -> bool {
         match class {
             Class::Any => true,
-            Class::Change => self != Kind::Read,
+            Class::Change => !self.is(Class::Read),
             Class::Sync => self == Kind::Sync,
             Class::Write => self == Kind::Write,
-            Class::Read => self == Kind::Read,
+            Class::Read => matches!(self, Kind::Read | Kind::Data),
+            Class::Data => self == Kind::Data,
         }
     }
 }
@@ -158,7 +163,7 @@ impl State {
             *count += u64::from(kind.is(class));
         }
         let changes = counts[Class::Change as usize];
-        if kind != Kind::Read && self.stop_after.is_some_and(|n| changes >= n) {
+        if kind.is(Class::Change) && self.stop_after.is_some_and(|n| changes >= n) {
             self.off = true;
             let begun = self.rng.below(2) == 0;
             let text = format!("power cut in {} (begun: {begun})", what());
@@ -174,7 +179,7 @@ impl State {
             self.event(text);
             return Ok(Verdict::Fail(fault));
         }
-        if kind != Kind::Read {
+        if kind.is(Class::Change) {
             let text = what();
             self.event(text);
         }
@@ -430,7 +435,7 @@ impl File for SimFile {
         let mut n = 0;
         let want = buf.len();
         let what = || format!("read {} @{offset}+{want}", self.path.display());
-        state.step(Kind::Read, what, |state| {
+        state.step(Kind::Data, what, |state| {
             let content = &state.content(self.inode).volatile;
             let start = usize::try_from(offset)
                 .unwrap_or(usize::MAX)

@@ -102,14 +102,14 @@ fn pushes_in_order_read_nothing() {
     let store = Store::open(options(&disk, NEVER)).expect("opens");
     assert_eq!(repeated(&store, &[item("a", 1, "x")], "info"), 0);
     store.flush().expect("flushes");
-    let before = disk.count(disk::sim::Class::Read);
+    let before = disk.count(disk::sim::Class::Data);
     for i in 2..200 {
         assert_eq!(
             repeated(&store, &[item("a", i, "x"), item("new", i, "x")], "info"),
             0
         );
     }
-    assert_eq!(disk.count(disk::sim::Class::Read), before);
+    assert_eq!(disk.count(disk::sim::Class::Data), before);
 }
 
 #[test]
