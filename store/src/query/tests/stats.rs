@@ -81,97 +81,72 @@ fn whole(fixture: &Fixture) -> QueryStats {
     }
 }
 
+const SHOP: &str = r#"{namespace="shop"}"#;
+
+fn check(fixture: &Fixture, query: &str, request: &Request, want: QueryStats) {
+    assert_eq!(ask(fixture, query, request).1, want, "{query}");
+}
+
 #[test]
-fn statistics_are_true() {
+fn statistics_of_lines_are_true() {
     let fixture = fixture();
-    let logs = all_logs();
+    let (logs, whole) = (all_logs(), whole(&fixture));
+    check(&fixture, SHOP, &logs, whole);
+    // Where no line passes, no other column is read.
+    let lines_only = QueryStats {
+        compressed_bytes: compressed(&fixture, &[Column::Lines]),
+        entries_returned: 0,
+        ..whole
+    };
+    let nothing = format!(r#"{SHOP} |~ "[q-z]{{6}}""#);
+    check(&fixture, &nothing, &logs, lines_only);
+    // The skip index leaves out the block on disk, of which three lines were selected.
+    let skipped = QueryStats {
+        bytes_processed: 30,
+        lines_processed: 3,
+        chunks_read: 2,
+        compressed_bytes: compressed_in_head(&fixture, &[Column::Lines]),
+        decompressed_bytes: 20,
+        decompressed_lines: 2,
+        entries_returned: 0,
+        ..whole
+    };
+    check(&fixture, &format!(r#"{SHOP} |= "nowhere""#), &logs, skipped);
+    let none = r#"{namespace="nobody"}"#;
+    check(&fixture, none, &logs, QueryStats::default());
+}
+
+#[test]
+fn statistics_of_counts_are_true() {
+    let fixture = fixture();
     let at = |second: i64| Request::Instant {
         time: second * SECOND,
     };
-    let whole = whole(&fixture);
-    let none = QueryStats {
+    let whole = QueryStats {
+        entries_returned: 2,
+        ..whole(&fixture)
+    };
+    let filtered = format!(r#"count_over_time({SHOP} |= "nine" [1h])"#);
+    check(&fixture, &filtered, &at(3_600), whole);
+    // Minute tables: of the blocks nothing is looked at.
+    let tables = QueryStats {
         chunks_matched: 3,
+        chunks_read: 1,
+        lines_processed: 1,
+        head_lines: 1,
+        entries_returned: 2,
         ..QueryStats::default()
     };
-    let shop = r#"{namespace="shop"}"#;
-    for (query, request, want) in [
-        (shop.to_owned(), &logs, whole),
-        // Where no line passes, no other column is read.
-        (
-            format!(r#"{shop} |~ "[q-z]{{6}}""#),
-            &logs,
-            QueryStats {
-                compressed_bytes: compressed(&fixture, &[Column::Lines]),
-                entries_returned: 0,
-                ..whole
-            },
-        ),
-        // The skip index leaves out the block on disk, of which three lines were selected.
-        (
-            format!(r#"{shop} |= "nowhere""#),
-            &logs,
-            QueryStats {
-                bytes_processed: 30,
-                lines_processed: 3,
-                chunks_read: 2,
-                compressed_bytes: compressed_in_head(&fixture, &[Column::Lines]),
-                decompressed_bytes: 20,
-                decompressed_lines: 2,
-                entries_returned: 0,
-                ..whole
-            },
-        ),
-        (
-            format!(r#"count_over_time({shop} |= "nine" [1h])"#),
-            &at(3_600),
-            QueryStats {
-                entries_returned: 2,
-                ..whole
-            },
-        ),
-        // Minute tables: of the blocks nothing is looked at.
-        (
-            format!("count_over_time({shop}[1h])"),
-            &at(3_600),
-            QueryStats {
-                chunks_read: 1,
-                lines_processed: 1,
-                head_lines: 1,
-                entries_returned: 2,
-                ..none
-            },
-        ),
-        // The same where the window ends inside a minute, but none that has entries.
-        (
-            format!("count_over_time({shop}[1h])"),
-            &at(3_601),
-            QueryStats {
-                chunks_read: 1,
-                lines_processed: 1,
-                head_lines: 1,
-                entries_returned: 2,
-                ..none
-            },
-        ),
-        // It ends inside a minute that has: times, not lines.
-        (
-            format!("count_over_time({shop}[1h])"),
-            &at(1_010),
-            QueryStats {
-                chunks_read: 3,
-                lines_processed: 6,
-                head_lines: 1,
-                compressed_bytes: compressed(&fixture, &[Column::Times, Column::Metadata]),
-                entries_returned: 2,
-                ..none
-            },
-        ),
-        (
-            r#"{namespace="nobody"}"#.to_owned(),
-            &logs,
-            QueryStats::default(),
-        ),
-    ] {
-        assert_eq!(ask(&fixture, &query, request).1, want, "{query}");
-    }
+    let count = format!("count_over_time({SHOP}[1h])");
+    check(&fixture, &count, &at(3_600), tables);
+    // The same where the window ends inside a minute, but none that has entries.
+    check(&fixture, &count, &at(3_601), tables);
+    // It ends inside a minute that has: times, not lines.
+    let times = QueryStats {
+        chunks_read: 3,
+        lines_processed: 6,
+        compressed_bytes: compressed(&fixture, &[Column::Times, Column::Metadata]),
+        ..tables
+    };
+    check(&fixture, &count, &at(1_010), times);
 }
