@@ -83,15 +83,9 @@ class Node:
         return 0.0
 
     def cpu(self):
-        """CPU seconds of all threads, to the nanosecond (ended threads by the coarser process clock)."""
-        ns = 0
-        for t in os.listdir("/proc/%d/task" % self.p.pid):
-            try:
-                with open("/proc/%d/task/%s/schedstat" % (self.p.pid, t)) as f:
-                    ns += int(f.read().split()[0])
-            except OSError:
-                pass
-        return ns / 1e9
+        """CPU seconds of the process, to the nanosecond; threads that have ended included."""
+        # The clock that clock_getcpuclockid(3) names.
+        return time.clock_gettime(~self.p.pid << 3 | 2)
 
     def wait_lines(self, n, limit=600):
         end = time.monotonic() + limit
