@@ -1,8 +1,8 @@
 //! Reading a backlog without disturbing others on the same card.
 //!
 //! Backlog is what the files held when the tree was listed for the first time: gigabytes, perhaps, and not in the page cache.
-//! It is read at a bounded rate, from all containers in turn or the newest first, and the page cache is told that it is not
-//! needed any more. What is written afterwards is never held back. What could not be read because the sink had no room is no
+//! It is read at a bounded rate, from all containers in turn or the newest first, a block of the store of each at a time, and
+//! the page cache is told that it is not needed any more. What is written afterwards is never held back. What could not be read because the sink had no room is no
 //! backlog either: the sink sets the pace of that.
 
 use std::collections::VecDeque;
@@ -21,6 +21,41 @@ const TURN_BYTES: i64 = 512 << 10;
 const NEWEST: usize = crate::tail::read::SLOTS;
 /// Bytes of a file after which the page cache is told.
 const FORGET_BYTES: u64 = 1 << 20;
+
+/// Backlog instances that are read at a time: one alone would have the disk wait while its lines are handled.
+const TOGETHER: usize = 2;
+/// Bytes of lines that an instance gives before the next one has its turn. With the last buffer they are as many as a block of
+/// the store holds: it seals a whole block, and need not join smaller ones, which takes as long as compressing all anew.
+const GO_BYTES: u64 = 224 << 10;
+
+/// Which instances' backlog is being read, and how many bytes of lines each has given.
+#[derive(Debug, Default)]
+pub(crate) struct Goes(heapless::Vec<(usize, u64), TOGETHER>);
+
+impl Goes {
+    /// Before instances are asked for: those that will not come any more are forgotten.
+    pub(crate) fn keep(&mut self, is_queued: impl Fn(usize) -> bool) {
+        self.0.retain(|(iid, _)| is_queued(*iid));
+    }
+
+    /// Whether it is the turn of an instance that has backlog.
+    pub(crate) fn may_go(&mut self, iid: usize) -> bool {
+        self.0.iter().any(|(other, _)| *other == iid) || self.0.push((iid, 0)).is_ok()
+    }
+
+    /// An instance has given so many bytes of lines.
+    pub(crate) fn took(&mut self, iid: usize, bytes: u64) {
+        for (_, taken) in self.0.iter_mut().filter(|(other, _)| *other == iid) {
+            *taken += bytes;
+        }
+        self.0.retain(|(_, taken)| *taken < GO_BYTES);
+    }
+
+    /// It goes on later.
+    pub(crate) fn end(&mut self, iid: usize) {
+        self.0.retain(|(other, _)| *other != iid);
+    }
+}
 
 /// Bounds the rate of reading, and keeps the instances that have to wait.
 #[derive(Debug)]
@@ -156,6 +191,35 @@ mod tests {
         assert_eq!(run(None), (1 << 30, 0));
         // A rate below a byte for each look still moves.
         assert!(run(Some(1)).0 <= 2 * BURST_BYTES as u64);
+    }
+
+    #[test]
+    fn two_backlogs_are_read_at_a_time_and_a_block_of_each() {
+        const LINES: u64 = 24 << 10;
+        let mut goes = Goes::default();
+        let mut queue = VecDeque::from([1, 2, 3, 4, 5]);
+        let mut read = Vec::new();
+        while read.len() < 100 {
+            goes.keep(|iid| queue.contains(&iid));
+            let turn = std::mem::take(&mut queue);
+            let (now, later): (Vec<_>, Vec<_>) = turn.into_iter().partition(|i| goes.may_go(*i));
+            assert!(now.len() <= TOGETHER);
+            for iid in &now {
+                goes.took(*iid, LINES);
+            }
+            read.extend(&now);
+            queue.extend(later.into_iter().chain(now));
+        }
+        let reads = GO_BYTES.div_ceil(LINES) as usize;
+        let turns: Vec<_> = read.chunks(2 * reads).collect();
+        assert!(turns[0].iter().all(|iid| [1, 2].contains(iid)));
+        assert!(turns[1].iter().all(|iid| [3, 4].contains(iid)));
+        assert!(turns[2].iter().all(|iid| [5, 1].contains(iid)));
+        // One that is held back or gone leaves its place.
+        goes.end(5);
+        assert!(goes.may_go(9));
+        goes.keep(|iid| iid != 9);
+        assert!(goes.may_go(8));
     }
 
     #[test]

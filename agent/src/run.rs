@@ -1,7 +1,7 @@
 //! The agent's one task: wait for changes, read a batch of files, make lines, offer them.
 //!
 //! There is no queue: while the sink has no room nothing is read. One pass reads at most one buffer of each file, in
-//! turn, so that a busy container does not keep the others waiting.
+//! turn, so that a busy container does not keep the others waiting; of backlog it takes two files at a time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::files;
 use crate::frame::{Context, Framer, Out, Place, cri, docker};
 use crate::instance::{Instance, LogFile, Need, Source};
 use crate::labels::InstanceLabels;
-use crate::pace::Pacer;
+use crate::pace::{Goes, Pacer};
 use crate::position;
 use crate::sink::{Refused, Sink};
 use crate::stats::{add, lower, set};
@@ -89,6 +89,7 @@ pub async fn run<S: Sink>(
     let agent = Agent {
         world: World::new(config.clone(), stored, now),
         pacer: Pacer::new(config.catch_up_rate, config.catch_up_order, now),
+        goes: Goes::default(),
         config,
         reader,
         sink,
@@ -132,6 +133,7 @@ where
 struct Agent<S> {
     world: World,
     pacer: Pacer,
+    goes: Goes,
     config: Rc<Config>,
     reader: AnyReader,
     sink: S,
@@ -249,6 +251,9 @@ impl<S: Sink> Agent<S> {
         let mut turn: heapless::Vec<(usize, usize), 16> = heapless::Vec::new();
         let slots = self.reader.slots().min(turn.capacity());
         let rounds = self.world.queue.len();
+        let instances = &self.world.instances;
+        let queued = |iid: usize| instances[iid].as_ref().is_some_and(|i| i.queued);
+        self.goes.keep(queued);
         for _ in 0..rounds {
             if turn.len() == slots {
                 break;
@@ -266,15 +271,17 @@ impl<S: Sink> Agent<S> {
                 }
                 continue;
             };
-            if instance.files[index].is_backlog() && !self.pacer.may_read(now) {
+            let file = &instance.files[index];
+            let (is_backlog, opens_gz) = (file.is_backlog(), file.gz && !file.is_open());
+            if !is_backlog {
+                self.goes.end(iid);
+            } else if !self.pacer.may_read(now) {
                 instance.queued = true;
                 self.pacer.hold(iid);
+                self.goes.end(iid);
                 continue;
             }
-            if instance.files[index].gz
-                && !instance.files[index].is_open()
-                && self.open_gz() >= MAX_GZ
-            {
+            if is_backlog && !self.goes.may_go(iid) || opens_gz && self.open_gz() >= MAX_GZ {
                 instance_again(&mut self.world, iid);
                 continue;
             }
@@ -545,7 +552,9 @@ impl<S: Sink> Agent<S> {
         if flow == Flow::Continue {
             add(&stats.batches, 1);
             add(&stats.lines, entries.len() as u64);
-            add(&stats.bytes, bytes + entries.len() as u64);
+            let bytes = bytes + entries.len() as u64;
+            add(&stats.bytes, bytes);
+            self.goes.took(iid, bytes);
             if let Some(last) = entries.last() {
                 set(&stats.lag_ns, clock.saturating_sub(last.ts).max(0) as u64);
             }

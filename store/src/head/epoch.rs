@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::sets::Sets;
 use crate::codec::{Cursor, put_varint, unzigzag, zigzag};
-use crate::segment::{Cell, Row};
+use crate::segment::{Cell, Marks, Row};
 
 /// What the head knows of a stream, by the number of its labels.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,14 @@ impl Shared {
     }
 }
 
+/// A sealed block of one stream.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) block: Arc<[u8]>,
+    /// For the skip index, if it is not likely to be joined with others.
+    pub(crate) marks: Option<Marks>,
+}
+
 /// Streams, metadata, sealed blocks. Shared with the flush thread once frozen, and never changed after that.
 #[derive(Debug, Default)]
 pub(crate) struct Epoch {
@@ -86,7 +94,8 @@ pub(crate) struct Epoch {
     pub(crate) streams: Vec<StreamState>,
     pub(crate) metas: Sets,
     /// Blocks of one stream each.
-    pub(crate) blocks: Vec<Arc<[u8]>>,
+    pub(crate) blocks: Vec<Own>,
+    marks: usize,
     /// Bytes of all blocks.
     pub(crate) block_bytes: usize,
     /// In order of arrival. A stream's runs here came before its blocks.
@@ -104,6 +113,12 @@ impl Epoch {
             sequence,
             ..Epoch::default()
         }
+    }
+
+    pub(crate) fn push_own(&mut self, own: Own) {
+        self.block_bytes += own.block.len();
+        self.marks += own.marks.as_ref().map_or(0, Marks::memory);
+        self.blocks.push(own);
     }
 
     pub(crate) fn push_shared(&mut self, shared: Shared) {
@@ -126,7 +141,7 @@ impl Epoch {
 
     /// Bytes of the pool in use.
     pub(crate) fn memory(&self) -> usize {
-        self.block_bytes + self.blocks.len() * 32 + self.tables()
+        self.block_bytes + self.tables()
     }
 
     /// Bytes of all but blocks.
@@ -135,6 +150,9 @@ impl Epoch {
             + self.metas.memory()
             + self.streams.len() * size_of::<StreamState>()
             + self.shared_tables
+            // Reference counts and an allocation's overhead.
+            + self.blocks.len() * (size_of::<Own>() + 16)
+            + self.marks
             + self.rows.len() * size_of::<Row>()
             + self.cells.len() * size_of::<Cell>()
     }

@@ -15,7 +15,7 @@ use super::sets::Sets;
 use crate::block::{BlockError, Column, Decoder, Encoder, Header, Metadata};
 use crate::clock::Reading;
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, MERGED_SHARED_RAW_BYTES};
-use crate::segment::{Cell, Chunk, Row, SegmentInput, SkipBuilder};
+use crate::segment::{Cell, Chunk, Row, SegmentInput, SkipBuilder, Text};
 
 /// What a segment holds, apart from the labels, which stay in the epoch.
 #[derive(Debug, Default)]
@@ -168,12 +168,11 @@ impl Merger<'_> {
                 cell: self.out.cells.len() as u32,
             });
         }
-        self.put(Arc::clone(&shared.block), None)
+        self.put(Arc::clone(&shared.block), Text::Unknown)
     }
 
-    /// Appends a block whose lines are these, if they are known.
-    fn put(&mut self, block: Arc<[u8]>, lines: Option<&[u8]>) -> io::Result<()> {
-        self.skip.add(lines, block.len(), self.encoder)?;
+    fn put(&mut self, block: Arc<[u8]>, text: Text<'_>) -> io::Result<()> {
+        self.skip.add(text, block.len(), self.encoder)?;
         self.out.blocks.push(block);
         Ok(())
     }
@@ -231,14 +230,20 @@ impl Merger<'_> {
             block: self.out.blocks.len() as u32,
             cell,
         });
-        let block = &self.epoch.blocks[row.block as usize];
-        let mut lines = std::mem::take(&mut self.lines);
-        let known = read_lines(block, &mut self.decoder, &mut lines);
-        if let Err(error) = &known {
-            tracing::error!(%error, "a block in memory is damaged, it is written as it is");
+        let own = &self.epoch.blocks[row.block as usize];
+        let block = Arc::clone(&own.block);
+        if let Some(marks) = &own.marks {
+            return self.put(block, Text::Marks(marks));
         }
-        let block = Arc::clone(block);
-        let done = self.put(block, known.is_ok().then_some(&lines));
+        let mut lines = std::mem::take(&mut self.lines);
+        let text = match read_lines(&block, &mut self.decoder, &mut lines) {
+            Ok(()) => Text::Lines(&lines),
+            Err(error) => {
+                tracing::error!(%error, "a block in memory is damaged, it is written as it is");
+                Text::Unknown
+            }
+        };
+        let done = self.put(block, text);
         self.lines = lines;
         done
     }
@@ -247,7 +252,7 @@ impl Merger<'_> {
         let mut run = RawRun::default();
         let mut decoded = Decoded::default();
         for row in group {
-            let block = &self.epoch.blocks[row.block as usize];
+            let block = &self.epoch.blocks[row.block as usize].block;
             decoded.read(block, &mut self.decoder, &mut self.out.metas)?;
             decoded.copy(&mut run, 0, decoded.times.len(), 0);
         }
@@ -275,7 +280,7 @@ impl Merger<'_> {
         let metas = &self.out.metas;
         let bytes = self.columns.encode(self.encoder, labels, metas, true)?;
         self.skip
-            .add(Some(self.columns.lines()), bytes.len(), self.encoder)?;
+            .add(Text::Lines(self.columns.lines()), bytes.len(), self.encoder)?;
         self.out.blocks.push(bytes);
         self.columns
             .rows(block, &mut self.out.cells, &mut self.out.rows);
@@ -341,15 +346,16 @@ impl Decoded {
         decoder: &mut Decoder,
         metas: &mut Sets,
     ) -> Result<(), BlockError> {
-        let header = self.read_small(bytes, decoder, metas)?;
+        // First: they may have to tell their lengths.
+        read_lines(bytes, decoder, &mut self.lines)?;
+        self.read_small(bytes, decoder, metas)?;
         let ids = self.metadata.ids.iter().map(|id| self.sets[*id as usize]);
         self.ids.clear();
         self.ids.extend(ids);
-        let lines = header.column(bytes, Column::Lines)?;
-        decoder.lines(&header, lines, &mut self.lines)
+        Ok(())
     }
 
-    /// Reads everything but the lines.
+    /// Reads everything but the lines, of a block that has lengths, as shared ones in the head have.
     pub(super) fn read_small(
         &mut self,
         bytes: &[u8],
@@ -359,8 +365,8 @@ impl Decoded {
         let header = Header::decode(bytes)?;
         let column = |column| header.column(bytes, column);
         decoder.times(&header, column(Column::Times)?, &mut self.times)?;
-        // Blocks in the head have them.
-        decoder.lengths(&header, column(Column::Lengths)?, &[], &mut self.lengths)?;
+        let lengths = column(Column::Lengths)?;
+        decoder.lengths(&header, lengths, &self.lines, &mut self.lengths)?;
         decoder.metadata(&header, column(Column::Metadata)?, &mut self.metadata)?;
         let sets = self.metadata.sets.iter();
         self.sets.clear();

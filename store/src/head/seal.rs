@@ -8,10 +8,11 @@
 use std::io;
 
 use super::columns::Columns;
-use super::epoch::{Epoch, Shared};
+use super::epoch::{Epoch, Own, Shared};
 use super::nursery::Nursery;
 use crate::block::Encoder;
 use crate::limits::{BLOCK_RAW_BYTES, BLOCK_SETS_BYTES, SHARED_RAW_BYTES, SMALL_STREAM_BYTES};
+use crate::segment::Marker;
 
 /// Seals, and keeps the buffers between one time and the next.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Sealer {
     /// Offsets of the records to seal, by stream and time.
     order: Vec<u32>,
     columns: Columns,
+    marker: Marker,
     /// The block being built is a shared one.
     shared: bool,
     /// No shared block was finished in this call.
@@ -34,6 +36,7 @@ impl Sealer {
             encoder: Encoder::new(level)?,
             order: Vec::new(),
             columns: Columns::default(),
+            marker: Marker::default(),
             shared: false,
             begins: false,
         })
@@ -147,19 +150,22 @@ impl Sealer {
         }
         let labels = (!self.shared).then_some(&epoch.labels);
         let encoder = &mut self.encoder;
-        let bytes = self.columns.encode(encoder, labels, &epoch.metas, false)?;
+        // Two such blocks cannot be joined: it is written as it is, and made as it is to be on disk.
+        let is_last = !self.shared && self.columns.raw_bytes() > BLOCK_RAW_BYTES / 2;
+        let metas = &epoch.metas;
+        let block = self.columns.encode(encoder, labels, metas, is_last)?;
         if self.shared {
             let runs = self.columns.spans();
             let runs = runs.map(|(stream, _, entries)| (stream, entries));
-            epoch.push_shared(Shared::new(bytes, runs, self.begins));
+            epoch.push_shared(Shared::new(block, runs, self.begins));
             self.begins = false;
             self.columns.clear();
             return Ok(());
         }
-        let block = epoch.blocks.len() as u32;
-        epoch.block_bytes += bytes.len();
-        epoch.blocks.push(bytes);
-        self.columns.rows(block, &mut epoch.cells, &mut epoch.rows);
+        let number = epoch.blocks.len() as u32;
+        let marks = is_last.then(|| self.marker.marks(self.columns.lines()));
+        epoch.push_own(Own { block, marks });
+        self.columns.rows(number, &mut epoch.cells, &mut epoch.rows);
         self.columns.clear();
         Ok(())
     }

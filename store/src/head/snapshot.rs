@@ -150,7 +150,7 @@ impl Draft {
             if stream == u32::MAX || row.chunk.max_ts < want.start || row.chunk.min_ts > want.end {
                 continue;
             }
-            let block = &epoch.blocks[row.block as usize];
+            let block = &epoch.blocks[row.block as usize].block;
             let chunk = HeadChunk {
                 chunk: Chunk {
                     stream,

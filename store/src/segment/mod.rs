@@ -25,7 +25,7 @@ mod verify;
 mod write;
 
 pub use read::{Reader, Unpacker};
-pub(crate) use skip::{Builder as SkipBuilder, Candidates, Probe};
+pub(crate) use skip::{Builder as SkipBuilder, Candidates, Marker, Marks, Probe, Text};
 pub use verify::{Report, verify};
 pub(crate) use write::{SegmentInput, Target, write};
 

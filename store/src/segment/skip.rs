@@ -70,10 +70,97 @@ fn has_odd_letters(lines: &[u8]) -> bool {
     odd.iter().any(|letter| letter.find(lines).is_some())
 }
 
+/// The rows of a block's grams.
+#[derive(Debug)]
+pub(crate) enum Marks {
+    /// A bit each.
+    Some(Box<[u64; ROWS / 64]>),
+    /// All.
+    All,
+}
+
+impl Marks {
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Marks::Some(rows) => size_of_val(&**rows),
+            Marks::All => 0,
+        }
+    }
+}
+
+/// Finds the rows of grams. Takes 32 KiB once it is used.
+#[derive(Default)]
+pub(crate) struct Marker {
+    /// A byte for each row, 1 if a gram was seen; nothing before first use.
+    seen: Vec<u8>,
+}
+
+impl std::fmt::Debug for Marker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Marker").finish_non_exhaustive()
+    }
+}
+
+impl Marker {
+    /// The rows of these lines.
+    pub(crate) fn marks(&mut self, lines: &[u8]) -> Marks {
+        if has_odd_letters(lines) {
+            return Marks::All;
+        }
+        let mut rows = Box::new([0; ROWS / 64]);
+        let words = rows
+            .iter_mut()
+            .zip(self.look(lines).as_chunks_mut::<64>().0);
+        for (word, seen) in words {
+            for (i, eight) in seen.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                // Byte `i`, 0 or 1, becomes bit `56 + i` of the product; no two products meet in a bit.
+                let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+                *word |= bits << (8 * i);
+            }
+            *seen = [0; 64];
+        }
+        Marks::Some(rows)
+    }
+
+    /// Adds a bit to the rows of these lines.
+    fn mark(&mut self, lines: &[u8], rows: &mut [u64], bit: u64) {
+        if has_odd_letters(lines) {
+            return rows.iter_mut().for_each(|row| *row |= bit);
+        }
+        let seen = self.look(lines).as_chunks_mut::<8>().0;
+        for (eight, rows) in seen.iter_mut().zip(rows.as_chunks_mut::<8>().0) {
+            if u64::from_ne_bytes(*eight) == 0 {
+                continue;
+            }
+            for (seen, row) in eight.iter_mut().zip(rows) {
+                *row |= bit & (*seen as u64).wrapping_neg();
+                *seen = 0;
+            }
+        }
+    }
+
+    /// What was seen in these lines; to be cleared by the caller.
+    fn look(&mut self, lines: &[u8]) -> &mut [u8; ROWS] {
+        self.seen.resize(ROWS, 0);
+        let seen = self.seen.first_chunk_mut().expect("resized to it");
+        each_row(lines, |row| seen[row as usize] = 1);
+        seen
+    }
+}
+
+/// What is known of a block's lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Text<'a> {
+    /// Nothing: they may hold whatever is asked for.
+    Unknown,
+    Lines(&'a [u8]),
+    Marks(&'a Marks),
+}
+
 /// Collects blocks, in the order of the file. Takes some 300 KiB.
 pub(crate) struct Builder {
-    /// Whether the block at hand has a gram in a row.
-    seen: Box<[u8; ROWS]>,
+    marker: Marker,
     rows: Vec<u64>,
     /// Blocks in the open group, and their stored bytes.
     blocks: usize,
@@ -94,7 +181,7 @@ impl std::fmt::Debug for Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
-            seen: Box::new([0; ROWS]),
+            marker: Marker::default(),
             rows: vec![0; ROWS],
             blocks: 0,
             stored: 0,
@@ -107,20 +194,31 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a block with these lines; `None`: nobody knows them. `stored` are the bytes of the whole block.
+    /// Adds a block. `stored` are the bytes of the whole block.
     ///
     /// # Errors
     /// As [`Encoder::pack`].
     pub(crate) fn add(
         &mut self,
-        lines: Option<&[u8]>,
+        text: Text<'_>,
         stored: usize,
         encoder: &mut Encoder,
     ) -> io::Result<()> {
         let bit = 1 << self.blocks;
-        match lines.filter(|lines| !has_odd_letters(lines)) {
-            None => self.rows.iter_mut().for_each(|row| *row |= bit),
-            Some(lines) => self.mark(lines, bit),
+        match text {
+            Text::Unknown | Text::Marks(Marks::All) => {
+                self.rows.iter_mut().for_each(|row| *row |= bit);
+            }
+            Text::Lines(lines) => self.marker.mark(lines, &mut self.rows, bit),
+            Text::Marks(Marks::Some(marks)) => {
+                for (marks, rows) in marks.iter().zip(self.rows.as_chunks_mut::<64>().0) {
+                    let mut left = *marks;
+                    while left != 0 {
+                        rows[left.trailing_zeros() as usize] |= bit;
+                        left &= left - 1;
+                    }
+                }
+            }
         }
         self.blocks += 1;
         self.stored += stored;
@@ -128,21 +226,6 @@ impl Builder {
             self.close(encoder)?;
         }
         Ok(())
-    }
-
-    fn mark(&mut self, lines: &[u8], bit: u64) {
-        let all = &mut *self.seen;
-        each_row(lines, |row| all[row as usize] = 1);
-        let seen = self.seen.as_chunks_mut::<8>().0;
-        for (eight, rows) in seen.iter_mut().zip(self.rows.as_chunks_mut::<8>().0) {
-            if u64::from_ne_bytes(*eight) == 0 {
-                continue;
-            }
-            for (seen, row) in eight.iter_mut().zip(rows) {
-                *row |= bit & (*seen as u64).wrapping_neg();
-                *seen = 0;
-            }
-        }
     }
 
     /// The section; the builder is as new.

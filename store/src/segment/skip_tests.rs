@@ -9,9 +9,19 @@ fn index(blocks: &[Vec<u8>]) -> Vec<u8> {
     let mut encoder = Encoder::new(1).unwrap();
     let mut builder = SkipBuilder::default();
     for lines in blocks {
-        builder.add(Some(lines), lines.len(), &mut encoder).unwrap();
+        let text = Text::Lines(lines);
+        builder.add(text, lines.len(), &mut encoder).unwrap();
     }
-    builder.finish(&mut encoder).unwrap()
+    let section = builder.finish(&mut encoder).unwrap();
+    // Marks say what the lines say.
+    let mut marker = Marker::default();
+    for lines in blocks {
+        let marks = marker.marks(lines);
+        let text = Text::Marks(&marks);
+        builder.add(text, lines.len(), &mut encoder).unwrap();
+    }
+    assert_eq!(builder.finish(&mut encoder).unwrap(), section);
+    section
 }
 
 fn ask(section: &[u8], needle: &Needle) -> Result<Candidates, &'static str> {
@@ -146,7 +156,8 @@ fn an_index_takes_its_share_and_still_tells_blocks_apart() {
         let lines = noise(seed, 20_000 + 100 * seed as usize);
         // As if a fifth were left of it.
         let bytes = lines.len() / 5;
-        builder.add(Some(&lines), bytes, &mut encoder).unwrap();
+        let text = Text::Lines(&lines);
+        builder.add(text, bytes, &mut encoder).unwrap();
         stored += bytes;
     }
     let section = builder.finish(&mut encoder).unwrap();
@@ -167,12 +178,11 @@ fn blocks_that_nobody_knows_are_never_skipped() {
     let mut encoder = Encoder::new(1).unwrap();
     let mut builder = SkipBuilder::default();
     builder
-        .add(Some(b"one line\n"), 1000, &mut encoder)
+        .add(Text::Lines(b"one line\n"), 1000, &mut encoder)
         .unwrap();
-    builder.add(None, 1000, &mut encoder).unwrap();
-    builder
-        .add(Some("a long \u{17f}\n".as_bytes()), 1000, &mut encoder)
-        .unwrap();
+    builder.add(Text::Unknown, 1000, &mut encoder).unwrap();
+    let long = Text::Lines("a long \u{17f}\n".as_bytes());
+    builder.add(long, 1000, &mut encoder).unwrap();
     let section = builder.finish(&mut encoder).unwrap();
     let found = ask(&section, &Needle::Text(b"absent text".to_vec())).unwrap();
     let has: Vec<bool> = (0..3).map(|i| found.has(i)).collect();

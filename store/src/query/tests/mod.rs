@@ -24,7 +24,7 @@ use super::*;
 use crate::block::{BlockInput, Column, Decoder, Encoder, Header, checksum};
 use crate::head::{HeadChunk, OverBudget, RawRun, Sets, Snapshot, Want};
 use crate::segment::{
-    Cell, Chunk, MINUTE_NS, Minutes, Row, SegmentInput, SkipBuilder, minute_of, write,
+    Cell, Chunk, MINUTE_NS, Minutes, Row, SegmentInput, SkipBuilder, Text, minute_of, write,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -409,7 +409,8 @@ fn skip_index(blocks: &[Arc<[u8]>], encoder: &mut Encoder) -> Vec<u8> {
         let header = Header::decode(block).unwrap();
         let stored = header.column(block, Column::Lines).unwrap();
         decoder.lines(&header, stored, &mut lines).unwrap();
-        skip.add(Some(&lines), block.len(), encoder).unwrap();
+        let text = Text::Lines(&lines);
+        skip.add(text, block.len(), encoder).unwrap();
     }
     skip.finish(encoder).unwrap()
 }
