@@ -13,8 +13,8 @@ use super::{
 use crate::block::{Column, Decoder, HEADER_BYTES, Header, checksum};
 
 /// One of the two copies of summary and sections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Copy {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
     /// The one before the blocks.
     Start,
     /// The one behind them.
@@ -51,9 +51,10 @@ pub struct Reader {
     path: PathBuf,
     len: u64,
     summary: Summary,
-    other: Option<Summary>,
     /// Which copy `summary` is.
-    from_end: bool,
+    side: Side,
+    /// There is no other to fall back on. The one at the end has one: it is read when it is needed.
+    alone: bool,
     unpacker: Unpacker,
 }
 
@@ -71,44 +72,28 @@ impl Reader {
         // Readers take a few sections and blocks of it. What the system reads ahead is many times that.
         file.read_sparsely();
         let len = file.len().map_err(io)?;
-        let mut copies = [None, None];
-        for (copy, offset) in copies
-            .iter_mut()
-            .zip([len.checked_sub(SUMMARY_BYTES as u64), Some(0)])
-        {
-            let Some(offset) = offset else { continue };
-            let mut bytes = [0; SUMMARY_BYTES];
-            match file.read_exact_at(&mut bytes, offset) {
-                Ok(()) => *copy = sections::decode_summary(&bytes, len),
-                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {}
-                Err(e) => return Err(io(e)),
-            }
-            if let Some(Err(found)) = copy {
-                return Err(SegmentError::Newer {
-                    path: path.to_owned(),
-                    found: *found,
-                });
-            }
-        }
-        let [last, first] = copies.map(|copy| copy.and_then(Result::ok));
-        let from_end = last.is_some();
-        let (summary, other) = match (last, first) {
-            (Some(last), first) => (last, first),
-            (None, Some(first)) => (first, None),
-            (None, None) => {
-                return Err(SegmentError::Damaged {
-                    path: path.to_owned(),
-                    what: "both summaries".into(),
-                });
-            }
+        let at_end = match len.checked_sub(SUMMARY_BYTES as u64) {
+            Some(offset) => read_summary(&*file, path, offset, len)?,
+            None => None,
+        };
+        let at_start = match at_end {
+            Some(_) => None,
+            None => read_summary(&*file, path, 0, len)?,
+        };
+        let alone = at_end.is_none();
+        let Some(summary) = at_end.or(at_start) else {
+            return Err(SegmentError::Damaged {
+                path: path.to_owned(),
+                what: "both summaries".into(),
+            });
         };
         Ok(Reader {
             file,
             path: path.to_owned(),
             len,
             summary,
-            other,
-            from_end,
+            side: if alone { Side::Start } else { Side::End },
+            alone,
             unpacker: Unpacker::default(),
         })
     }
@@ -123,21 +108,30 @@ impl Reader {
     }
 
     /// The copies of summary and sections that there are, each as a reader without the other one to fall back on.
-    pub(super) fn copies(&self) -> Vec<(Copy, Reader)> {
-        let of = |summary: &Summary, from_end| {
-            let copy = if from_end { Copy::End } else { Copy::Start };
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub(super) fn copies(&self) -> Result<Vec<(Side, Reader)>, SegmentError> {
+        let of = |side: Side, summary: Summary| {
             let reader = Reader {
-                summary: summary.clone(),
-                other: None,
-                from_end,
+                summary,
+                side,
+                alone: true,
                 ..self.clone()
             };
-            (copy, reader)
+            (side, reader)
         };
-        let other = self.other.iter().map(|o| of(o, !self.from_end));
-        std::iter::once(of(&self.summary, self.from_end))
-            .chain(other)
-            .collect()
+        let other = self.other()?.map(|summary| of(Side::Start, summary));
+        let own = of(self.side, self.summary.clone());
+        Ok(std::iter::once(own).chain(other).collect())
+    }
+
+    /// The summary at the start, for when what the one at the end leads to is damaged.
+    fn other(&self) -> Result<Option<Summary>, SegmentError> {
+        if self.alone {
+            return Ok(None);
+        }
+        read_summary(&*self.file, &self.path, 0, self.len)
     }
 
     /// What the segment says of itself.
@@ -368,18 +362,24 @@ impl Reader {
         section: Section,
         mut decode: impl FnMut(&[u8]) -> Result<(), &'static str>,
     ) -> Result<(), SegmentError> {
-        let mut failure = "missing";
-        let mut unpacking = self.unpacking();
-        for summary in std::iter::once(&self.summary).chain(&self.other) {
+        let mut read = |summary: &Summary| -> Result<Result<(), &'static str>, SegmentError> {
+            let mut unpacking = self.unpacking();
             let place = summary.sections[section as usize];
-            match self.section_copy(place, &mut unpacking)? {
-                Ok(()) => match decode(&unpacking.raw) {
-                    Ok(()) => {
-                        unpacking.shrink();
-                        return Ok(());
-                    }
-                    Err(what) => failure = what,
-                },
+            let done = match self.section_copy(place, &mut unpacking)? {
+                Ok(()) => decode(&unpacking.raw),
+                Err(what) => Err(what),
+            };
+            if done.is_ok() {
+                unpacking.shrink();
+            }
+            Ok(done)
+        };
+        let Err(mut failure) = read(&self.summary)? else {
+            return Ok(());
+        };
+        if let Some(other) = self.other()? {
+            match read(&other)? {
+                Ok(()) => return Ok(()),
                 Err(what) => failure = what,
             }
         }
@@ -460,5 +460,31 @@ impl Reader {
             offset,
             source,
         }
+    }
+}
+
+/// The copy of the summary at an offset of a file of `len` bytes; `None`: it is damaged.
+fn read_summary(
+    file: &dyn File,
+    path: &Path,
+    offset: u64,
+    len: u64,
+) -> Result<Option<Summary>, SegmentError> {
+    let mut bytes = [0; SUMMARY_BYTES];
+    match file.read_exact_at(&mut bytes, offset) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(SegmentError::Io { path, source });
+        }
+    }
+    match sections::decode_summary(&bytes, len) {
+        Some(Ok(summary)) => Ok(Some(summary)),
+        Some(Err(found)) => {
+            let path = path.to_owned();
+            Err(SegmentError::Newer { path, found })
+        }
+        None => Ok(None),
     }
 }

@@ -3,7 +3,7 @@
 use disk::Disk;
 use std::path::Path;
 
-use super::read::Copy;
+use super::read::Side;
 use super::{Probe, Reader, SegmentError};
 use crate::block::{Column, Decoder, Metadata};
 
@@ -71,8 +71,11 @@ fn note(report: &mut Report, error: &SegmentError) {
 
 /// Queries make do with one good copy; a second fault would then take it away, so each one is told.
 fn check_copies(reader: &Reader, report: &mut Report) {
-    let copies = reader.copies();
-    for (wanted, place) in [(Copy::Start, "start"), (Copy::End, "end")] {
+    let copies = match reader.copies() {
+        Ok(copies) => copies,
+        Err(error) => return note(report, &error),
+    };
+    for (wanted, place) in [(Side::Start, "start"), (Side::End, "end")] {
         let Some((_, copy)) = copies.iter().find(|(which, _)| *which == wanted) else {
             let path = reader.path().display();
             let text = format!("`{path}` is damaged: summary (the copy at the {place})");
