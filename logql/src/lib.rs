@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod ast;
+mod entry_labels;
 mod error;
 pub mod eval;
 pub mod format;

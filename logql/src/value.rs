@@ -1,6 +1,6 @@
 //! Answers.
 
-use crate::pipeline::Category;
+pub use crate::entry_labels::EntryLabels;
 
 /// Label pairs of a result series, names in byte order.
 pub type SeriesLabels = Vec<(String, String)>;
@@ -36,7 +36,7 @@ pub struct LogEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs {
     /// Distinct output label sets, names in byte order.
-    pub label_sets: Vec<Vec<(String, String, Category)>>,
+    pub label_sets: Vec<EntryLabels>,
     /// Entries, at most the limit.
     pub entries: Vec<LogEntry>,
 }

@@ -222,14 +222,9 @@ fn sample(ts: i64, value: f64) -> Sample {
 }
 
 fn print_logs(logs: Logs, printer: &mut Printer<impl Write>) -> io::Result<()> {
-    let sets = logs.label_sets.into_iter();
-    let sets: Vec<Pairs> = sets
-        .map(|set| {
-            set.into_iter()
-                .map(|(name, value, _)| (name, value))
-                .collect()
-        })
-        .collect();
+    let own = |(name, value, _): (&str, &str, _)| (name.to_owned(), value.to_owned());
+    let sets = logs.label_sets.iter();
+    let sets: Vec<Pairs> = sets.map(|set| set.iter().map(own).collect()).collect();
     logs.entries.iter().try_for_each(|entry| {
         printer.row(Row {
             ts: entry.ts,

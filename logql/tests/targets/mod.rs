@@ -191,14 +191,12 @@ impl Leaf for Node<'_> {
         let mut logs = Logs::default();
         for (i, line) in self.lines.iter().enumerate().take(limit) {
             if let Some(outcome) = run.process(&entry(i, line)) {
-                let own = |(n, v, c): (&str, &str, _)| (n.to_owned(), v.to_owned(), c);
                 logs.entries.push(LogEntry {
                     ts: time(i),
                     line: outcome.line.to_vec(),
                     labels: u32::try_from(logs.label_sets.len()).unwrap_or(0),
                 });
-                logs.label_sets
-                    .push(outcome.labels.iter().map(own).collect());
+                logs.label_sets.push(outcome.labels.iter().collect());
             }
         }
         Ok(logs)

@@ -7,7 +7,7 @@
 //! `encodingFlags` has to come before `result`: Grafana's decoder reads `data` in one pass.
 
 use logql::pipeline::Category;
-use logql::value::{Logs, Matrix, SeriesLabels, Value};
+use logql::value::{EntryLabels, Logs, Matrix, SeriesLabels, Value};
 use wire::json::{push_integer, push_object, push_seconds, push_string, push_value};
 use wire::{LabelSet, Labels};
 
@@ -142,16 +142,14 @@ fn streams(out: &mut Pieces<'_>, logs: &Logs, shape: Shape) -> Result<(), Gone> 
     Ok(())
 }
 
-type LabelTriple = (String, String, Category);
-
 /// The labels that a stream object shows.
-fn shown(labels: &[LabelTriple], shape: Shape) -> impl Iterator<Item = (&str, &str)> {
+fn shown(labels: &EntryLabels, shape: Shape) -> impl Iterator<Item = (&str, &str)> {
     labels
         .iter()
         .filter(move |(_, _, category)| {
             shape != Shape::Categorized || *category == Category::Stream
         })
-        .map(|(name, value, _)| (name.as_str(), value.as_str()))
+        .map(|(name, value, _)| (name, value))
 }
 
 /// Rows by stream: a label set that shows the stream's labels, and indexes of entries in their order. Streams are in
@@ -180,7 +178,7 @@ fn group(logs: &Logs, shape: Shape) -> Vec<(usize, Vec<u32>)> {
     groups
 }
 
-fn categories(out: &mut Vec<u8>, labels: &[LabelTriple]) {
+fn categories(out: &mut Vec<u8>, labels: &EntryLabels) {
     out.push(b'{');
     let mut first = true;
     for (name, category) in [
@@ -189,7 +187,7 @@ fn categories(out: &mut Vec<u8>, labels: &[LabelTriple]) {
     ] {
         let of = || {
             let same = labels.iter().filter(move |(_, _, c)| *c == category);
-            same.map(|(name, value, _)| (name.as_str(), value.as_str()))
+            same.map(|(name, value, _)| (name, value))
         };
         if of().next().is_none() {
             continue;

@@ -1,4 +1,4 @@
-use logql::value::{LogEntry, Series};
+use logql::value::{EntryLabels, LogEntry, Series};
 use wire::query::{Answer, decode};
 
 use super::*;
@@ -33,9 +33,8 @@ fn check(value: &Value, shape: Shape, want: &str) {
     assert!(got.ends_with("}}\n"));
 }
 
-fn labels(pairs: &[(&str, &str, Category)]) -> Vec<LabelTriple> {
-    let own = |(n, v, c): &(&str, &str, Category)| ((*n).to_owned(), (*v).to_owned(), *c);
-    pairs.iter().map(own).collect()
+fn labels(pairs: &[(&str, &str, Category)]) -> EntryLabels {
+    pairs.iter().copied().collect()
 }
 
 fn entry(ts: i64, line: &str, labels: u32) -> LogEntry {
@@ -200,7 +199,7 @@ fn large_answers_come_in_pieces_and_stop_when_unread() {
     let line = "x".repeat(1000);
     let entries = (0..1000).map(|i| entry(i, &line, 0)).collect();
     let value = Value::Logs(Logs {
-        label_sets: vec![vec![]],
+        label_sets: vec![EntryLabels::default()],
         entries,
     });
     let (mut pieces, mut largest) = (0, 0);

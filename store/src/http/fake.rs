@@ -10,7 +10,7 @@ use std::time::Duration;
 use logql::eval::EvalError;
 use logql::matcher::Matcher;
 use logql::plan::Plan;
-use logql::value::{LogEntry, Logs, Value};
+use logql::value::{EntryLabels, LogEntry, Logs, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use wire::{Batch, LabelSet};
@@ -67,7 +67,7 @@ pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Value {
         labels: 0,
     };
     Value::Logs(Logs {
-        label_sets: vec![vec![]],
+        label_sets: vec![EntryLabels::default()],
         entries: lines.into_iter().enumerate().map(entry).collect(),
     })
 }

@@ -167,7 +167,7 @@ fn thin(logs: &mut Logs, interval: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logql::value::LogEntry;
+    use logql::value::{EntryLabels, LogEntry};
 
     #[test]
     fn interval_thins_rows_in_both_directions() {
@@ -183,7 +183,7 @@ mod tests {
                 labels: 0,
             };
             let mut logs = Logs {
-                label_sets: vec![vec![]],
+                label_sets: vec![EntryLabels::default()],
                 entries: times.iter().map(entry).collect(),
             };
             thin(&mut logs, interval);

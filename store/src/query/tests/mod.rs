@@ -16,8 +16,8 @@ use disk::Disk;
 use disk::real::RealDisk;
 use logql::eval::{Accumulator, Collect as _};
 use logql::matcher::{Matcher, all_match};
-use logql::pipeline::{Category, EntryView};
-use logql::value::LogEntry;
+use logql::pipeline::EntryView;
+use logql::value::{EntryLabels, LogEntry};
 use wire::LabelSet;
 
 use super::*;
@@ -493,6 +493,8 @@ impl Leaf for Model<'_> {
         found.truncate(limit);
         let mut logs = Logs::default();
         for (ts, _, _, labels, line) in found {
+            let labels = labels.iter().map(|(n, v, c)| (n.as_str(), v.as_str(), *c));
+            let labels: EntryLabels = labels.collect();
             let known = logs.label_sets.iter().position(|s| *s == labels);
             let labels = known.unwrap_or_else(|| {
                 logs.label_sets.push(labels);
@@ -611,7 +613,7 @@ fn are_near(got: &Matrix, want: &Matrix) -> bool {
         })
 }
 
-type PlainEntry = (i64, Vec<u8>, Vec<(String, String, Category)>);
+type PlainEntry = (i64, Vec<u8>, EntryLabels);
 
 #[derive(Debug, PartialEq)]
 enum Plain {
