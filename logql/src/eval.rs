@@ -29,7 +29,7 @@ pub use accumulate::{Accumulator, Collect, Known, SeriesId};
 pub use batch::{Batch, Collector, Names};
 pub(crate) use label_replace::LabelReplacer;
 pub use memory::{Grants, over_budget};
-pub use top::{Arrival, Top};
+pub use top::{Arrival, KnownLabels, Top};
 
 use std::sync::Arc;
 

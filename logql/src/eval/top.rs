@@ -29,6 +29,13 @@ struct Kept {
     line: Vec<u8>,
 }
 
+/// Labels that entries of a [`Top`] have, until it gives them another number.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownLabels {
+    id: u32,
+    round: u32,
+}
+
 /// Collects entries and forgets those beyond the limit.
 #[derive(Debug)]
 pub struct Top {
@@ -36,6 +43,8 @@ pub struct Top {
     limit: usize,
     kept: Vec<Kept>,
     labels: LabelSets,
+    /// How often labels got new numbers.
+    round: u32,
     line_bytes: usize,
     /// Time of the last entry of the answer, once there are `limit`.
     threshold: Option<i64>,
@@ -51,6 +60,7 @@ impl Top {
             limit,
             kept: Vec::new(),
             labels: LabelSets::default(),
+            round: 0,
             line_bytes: 0,
             threshold: None,
             trim_at: limit,
@@ -78,7 +88,8 @@ impl Top {
         }
     }
 
-    /// Takes an entry that [`Top::wants`]. All of them may hold `budget` bytes, together with `held` bytes of others.
+    /// Takes an entry that [`Top::wants`]. All of them may hold `budget` bytes, together with `held` bytes of others. Returns
+    /// its labels, for [`Top::push_known`].
     ///
     /// # Errors
     /// [`EvalError::Limit`] over the budget.
@@ -88,15 +99,44 @@ impl Top {
         arrival: Arrival,
         outcome: &Outcome<'_>,
         (budget, held): (usize, usize),
-    ) -> Result<(), EvalError> {
+    ) -> Result<KnownLabels, EvalError> {
         let labels = self.labels.intern(outcome.labels);
+        let known = KnownLabels {
+            id: labels,
+            round: self.round,
+        };
         let kept = Kept {
             ts,
             labels,
             arrival,
             line: outcome.line.to_vec(),
         };
-        self.add(kept, (budget, held)).map(drop)
+        self.add(kept, (budget, held))?;
+        Ok(known)
+    }
+
+    /// The same for an entry with the labels of another. False when they have another number by now: it was not taken.
+    ///
+    /// # Errors
+    /// As [`Top::push`].
+    pub fn push_known(
+        &mut self,
+        (ts, line): (i64, &[u8]),
+        arrival: Arrival,
+        labels: KnownLabels,
+        (budget, held): (usize, usize),
+    ) -> Result<bool, EvalError> {
+        if labels.round != self.round {
+            return Ok(false);
+        }
+        let kept = Kept {
+            ts,
+            labels: labels.id,
+            arrival,
+            line: line.to_vec(),
+        };
+        self.add(kept, (budget, held))?;
+        Ok(true)
     }
 
     /// Whether it trimmed, after which labels have other ids.
@@ -155,6 +195,7 @@ impl Top {
         self.trim_at = self.limit + (self.limit / 2).max(64);
         self.line_bytes = self.kept.iter().map(|k| k.line.len()).sum();
         if self.labels.len() > 2 * self.kept.len() {
+            self.round += 1;
             self.labels
                 .retain(self.kept.iter_mut().map(|k| &mut k.labels));
         }

@@ -1,4 +1,4 @@
-use crate::pipeline::{EntryView, Pipeline};
+use crate::pipeline::{Category, EntryView, Pipeline};
 use crate::plan::Plan;
 
 use super::*;
@@ -17,7 +17,7 @@ fn push(
     label: (&str, &str),
     line: &[u8],
     budget: usize,
-) -> Result<(), EvalError> {
+) -> Result<KnownLabels, EvalError> {
     let pipeline = pipeline();
     let mut run = pipeline.run();
     let stream = [label];
@@ -121,4 +121,53 @@ fn label_sets_of_forgotten_entries_are_dropped() {
         assert!(top.labels.len() < 3_000);
     }
     assert_eq!(top.finish().entries.len(), 10);
+}
+
+#[test]
+fn labels_are_known_until_they_have_other_numbers() {
+    let budget = 1 << 20;
+    let arrival = |entry| Arrival {
+        sequence: 1,
+        chunk: 0,
+        entry,
+    };
+    let mut top = Top::new(2, Direction::Backward);
+    let a = push(&mut top, (5, 0), ("pod", "a"), b"0", budget).unwrap();
+    let mut known = 0;
+    // Pods of their own, until the labels of entries that are gone are dropped.
+    for n in 1..200 {
+        if !top
+            .push_known((5, b"known"), arrival(n), a, (budget, 0))
+            .unwrap()
+        {
+            break;
+        }
+        known += 1;
+        let pod = n.to_string();
+        push(
+            &mut top,
+            (1_000 + i64::from(n), n),
+            ("pod", &pod),
+            b"",
+            budget,
+        )
+        .unwrap();
+    }
+    assert!((10..199).contains(&known), "{known}");
+    let b = push(&mut top, (9_000, 0), ("pod", "b"), b"b", budget).unwrap();
+    assert!(
+        top.push_known((9_001, b"b too"), arrival(1), b, (budget, 0))
+            .unwrap()
+    );
+    let logs = top.finish();
+    let shown: Vec<_> = logs
+        .entries
+        .iter()
+        .map(|e| (e.ts, &*e.line, &logs.label_sets[e.labels as usize]))
+        .collect();
+    let pod_b = [("pod", "b", Category::Stream)].into_iter().collect();
+    assert_eq!(
+        shown,
+        [(9_001, &b"b too"[..], &pod_b), (9_000, &b"b"[..], &pod_b)]
+    );
 }

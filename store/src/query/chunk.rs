@@ -60,6 +60,11 @@ impl<'a> Dictionary<'a> {
         dictionary
     }
 
+    /// How many sets.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The pairs of a set.
     pub(super) fn get(&self, id: u32) -> Pairs<'_> {
         let id = id as usize;

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use logql::eval::{Arrival, EvalError, Grants as _, Top, over_budget};
+use logql::eval::{Arrival, EvalError, Grants as _, KnownLabels, Top, over_budget};
 use logql::pipeline::{LineFilter, PipelineRun};
 use logql::plan::{Direction, LogLeaf};
 use logql::value::Logs;
@@ -137,6 +137,7 @@ pub(super) fn logs(
         limit,
         direction,
         filter: column_filter(&leaf.pipeline),
+        fixed: leaf.pipeline.only_labels() && !leaf.pipeline.uses_time(),
         dictionary: &dictionary,
         now: budget.now,
     };
@@ -167,6 +168,8 @@ struct Task<'p> {
     limit: usize,
     direction: Direction,
     filter: Option<&'p LineFilter>,
+    /// Whether stream and metadata alone say which labels an entry has and whether it passes, once its line has.
+    fixed: bool,
     /// Metadata of raw entries.
     dictionary: &'p Dictionary<'p>,
     now: i64,
@@ -179,6 +182,7 @@ impl<'p> Task<'p> {
             pipeline: self.leaf.pipeline.run().at(self.now),
             buffers: Buffers::new()?,
             ranges: Vec::new(),
+            memo: Vec::new(),
             look: Look::new(cancel),
         })
     }
@@ -232,6 +236,15 @@ impl Room<'_> {
     }
 }
 
+/// What is known of entries with the same stream and metadata.
+#[derive(Debug, Clone, Copy)]
+enum Memo {
+    Nothing,
+    /// They do not pass.
+    Dropped,
+    Labels(KnownLabels),
+}
+
 /// Runs jobs through the pipeline.
 struct Runner<'p> {
     task: Task<'p>,
@@ -239,6 +252,8 @@ struct Runner<'p> {
     buffers: Buffers,
     /// Entries of each row that may be part of the answer.
     ranges: Vec<Range<usize>>,
+    /// What is known of the entries of a row by metadata id.
+    memo: Vec<Memo>,
     look: Look,
 }
 
@@ -325,7 +340,10 @@ impl Runner<'_> {
         top: &mut Top,
         room: &mut Room<'_>,
     ) -> Result<(), EvalError> {
-        let (pipeline, look) = (&mut self.pipeline, &mut self.look);
+        let (pipeline, look, memo) = (&mut self.pipeline, &mut self.look, &mut self.memo);
+        let (fixed, filters) = (self.task.fixed, self.task.leaf.pipeline.leading_filters());
+        memo.clear();
+        memo.resize(if fixed { dictionary.len() } else { 0 }, Memo::Nothing);
         let ids = std::mem::take(&mut self.buffers.scratch.metadata);
         let done = visit_lines(
             &mut self.buffers.scratch,
@@ -339,15 +357,34 @@ impl Runner<'_> {
                     return Ok(ControlFlow::Break(()));
                 }
                 look.ran(view.line.len() + pipeline.take_spent())?;
-                if let Some(outcome) = pipeline.process(view) {
-                    let arrival = Arrival {
-                        sequence,
-                        chunk,
-                        entry: entry as u32,
-                    };
-                    top.push(view.ts, arrival, &outcome, (room.limit, room.held))?;
-                    room.cover(top.memory())?;
+                if !filters.iter().all(|f| f.matches(view.line)) {
+                    return Ok(ControlFlow::Continue(()));
                 }
+                let arrival = Arrival {
+                    sequence,
+                    chunk,
+                    entry: entry as u32,
+                };
+                let bytes = (room.limit, room.held);
+                let mut memo = memo.get_mut(ids[entry] as usize);
+                let taken = match memo {
+                    Some(Memo::Dropped) => true,
+                    Some(Memo::Labels(known)) => {
+                        top.push_known((view.ts, view.line), arrival, *known, bytes)?
+                    }
+                    Some(Memo::Nothing) | None => false,
+                };
+                if !taken {
+                    let outcome = pipeline.process_filtered(view);
+                    let now = match outcome {
+                        Some(outcome) => Memo::Labels(top.push(view.ts, arrival, &outcome, bytes)?),
+                        None => Memo::Dropped,
+                    };
+                    if let Some(memo) = &mut memo {
+                        **memo = now;
+                    }
+                }
+                room.cover(top.memory())?;
                 Ok(ControlFlow::Continue(()))
             },
         );
