@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Whether heavy queries delay a light one, or ingestion: 99th percentiles alone and beside four heavy queries.
 
-    python3 fairness.py --bin drupelet --data COPY_OF_A_STORE --start NS --end NS [--secs 30] [--tmp DIR]
+  python3 benches/fairness.py                        over our own workload's big tree, about 2 minutes
+  python3 benches/fairness.py --data DIR --tree DIR  a store made earlier (a copy of it), and its tree
+  python3 benches/fairness.py --secs 60              each of the two measurements takes so long
 
-The store is one of the reference workload (`measure.py` makes it); work on a copy. The light query is the newest 100 lines
+The light query is the newest 100 lines
 of a namespace, asked ten times a second. A line is written to a pod log 500 times a second; how long one of a second takes
 until a query finds it is the lag. The heavy queries are two of a regex over everything and two quantiles of parsed values,
 each asked again when it ends. Due: at most 100 ms more."""
 
-import argparse, os, threading, time
+import os, shutil, threading, time
 
-from measure import Node
+from node import Ground, Node, machine
+from queries import arguments, data_of, prepare
 
 HEAVY = ['{namespace=~".+"} |~ `(?i)FATAL.*exception`',
          'quantile_over_time(0.95, {app=~"json-.*"} | json | unwrap duration_ms [5m]) by (app)'] * 2
@@ -44,10 +47,10 @@ class Load:
             time.sleep(max(0, begin + n / 500 - time.monotonic()))
 
 
-def light(node, a, out, until):
+def light(node, info, out, until):
     while time.monotonic() < until:
         t = time.monotonic()
-        node.query('{namespace="shop"}', start=a.start, end=a.end, limit=100)
+        node.query('{namespace="shop"}', start=info["start"], end=info["end"] + 1, limit=100)
         out.append(time.monotonic() - t)
         time.sleep(0.1)
 
@@ -63,17 +66,17 @@ def lag(node, load, out, until):
         out.append(time.monotonic() - load.marks[mark])
 
 
-def heavy(node, a, q, done, until):
+def heavy(node, info, q, done, until):
     while time.monotonic() < until:
-        node.query(q, start=a.start, end=a.end, step=300, limit=1000)
+        node.query(q, start=info["start"], end=info["end"] + 1, step=300, limit=1000)
         done.append(q)
 
 
-def measure(node, a, load, queries):
-    until = time.monotonic() + a.secs
+def measure(node, info, load, queries, secs):
+    until = time.monotonic() + secs
     times, lags, done = [], [], []
-    threads = [threading.Thread(target=light, args=(node, a, times, until)), threading.Thread(target=lag, args=(node, load, lags, until))]
-    threads += [threading.Thread(target=heavy, args=(node, a, q, done, until)) for q in queries]
+    threads = [threading.Thread(target=light, args=(node, info, times, until)), threading.Thread(target=lag, args=(node, load, lags, until))]
+    threads += [threading.Thread(target=heavy, args=(node, info, q, done, until)) for q in queries]
     for t in threads:
         t.start()
     for t in threads:
@@ -82,28 +85,35 @@ def measure(node, a, load, queries):
                 lag_p50=percentile(lags, 0.5), lag_p99=percentile(lags, 0.99), heavy=len(done), asked=len(times))
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--bin", required=True)
-    p.add_argument("--data", required=True)
-    p.add_argument("--start", type=int, required=True)
-    p.add_argument("--end", type=int, required=True)
-    p.add_argument("--secs", type=float, default=30)
-    p.add_argument("--tmp", default="/tmp")
-    a = p.parse_args()
-    root = os.path.join(a.tmp, "fairness-tree")
+def both(a):
+    """The light query and the lag alone, then beside heavy queries; and the highest memory."""
+    ground = Ground(a)
+    info, data = ground.tree()[1], data_of(ground, a)
+    root = ground.dir("fairness-tree")
     load = Load(root)
-    node = Node(a, root, a.data)
+    node = Node(a, root, data)
     try:
         time.sleep(1)
-        rows = [("alone", measure(node, a, load, [])), ("beside four heavy", measure(node, a, load, HEAVY))]
-        peak = node.mem("VmHWM")
+        return measure(node, info, load, [], a.secs), measure(node, info, load, HEAVY, a.secs), node.mem("VmHWM")
     finally:
         load.stop.set()
         node.stop()
-    for name, row in rows:
+
+
+def main():
+    ap = arguments(__doc__)
+    ap.add_argument("--secs", type=float, default=30)
+    a = ap.parse_args()
+    made, _ = prepare(a)
+    try:
+        alone, beside, peak = both(a)
+    finally:
+        if made:
+            shutil.rmtree(made, ignore_errors=True)
+    print("{cpu}, kernel {kernel}, commit {commit}, load {load[0]:.1f}; ms, {secs:g} s each".format(secs=a.secs, **machine()))
+    for name, row in ("alone", alone), ("beside four heavy", beside):
         print(name + ": " + ", ".join("%s %.0f" % (k, v) for k, v in row.items()))
-    more = {k: rows[1][1][k] - rows[0][1][k] for k in ("light_p99", "lag_p99")}
+    more = {k: beside[k] - alone[k] for k in ("light_p99", "lag_p99")}
     print("more, ms: light query %.0f, lag %.0f (due: at most 100); peak RSS %.1f MiB" % (more["light_p99"], more["lag_p99"], peak))
     raise SystemExit(any(v > 100 for v in more.values()))
 

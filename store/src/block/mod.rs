@@ -5,7 +5,8 @@
 //! - A header with magic, counts, column lengths, time range and its own checksum: a block can be found and read
 //!   without the footer of its segment.
 //! - Entries of a run are ordered by time, equal times in order of arrival. Runs are ordered by stream.
-//! - Lengths have a column in the head, and where a line holds a line feed; the others follow from the lines.
+//! - Lengths have a column where a line holds a line feed, and in blocks of the head that are shared or may be joined to
+//!   others; else they follow from the lines.
 //! - Every size is checked against a limit before anything is allocated; bytes from disk never panic.
 //!
 //! ```text
