@@ -51,7 +51,7 @@ DUE = {
     "quantile_unwrap": (0.8, 0.5),
 }
 RSS_DUE, RSS_AIM = 40, 28  # MiB
-COLD_DUE = 1.3  # bytes read from the device for a byte of the columns that a query used
+COLD_DUE = 1.3  # bytes read from the device for a byte of the columns and sections that a query used
 
 
 def ask(n, info, query):
@@ -158,13 +158,17 @@ def forget(data):
 
 
 def cold(n, info, chosen, rows):
-    """Bytes that each query reads from the device, beside those of the columns that it used (as its statistics say)."""
+    """Bytes that each query reads from the device, beside those of the columns and of the sections (chunk and minute tables,
+    skip index) that it used, as the server counts them."""
     device = block_device(n.data)
     if device is None:
         raise SystemExit("--cold: %s is not on a block device; choose another --tmp" % n.data)
     ahead = glob.glob("/sys/block/%s/queue/read_ahead_kb" % device) or glob.glob("/sys/block/*/%s/../queue/read_ahead_kb" % device)
     print("\ncold, on %s, read-ahead %s KiB" % (device, open(ahead[0]).read().strip() if ahead else "?"))
-    print("%-17s %10s %12s %12s %8s  due %g" % ("query", "wall ms", "read", "columns", "ratio", COLD_DUE))
+    print("%-17s %10s %12s %12s %12s %8s  due %g" % ("query", "wall ms", "read", "columns", "sections", "ratio", COLD_DUE))
+
+    def used():
+        return [n.metric('drupelet_query_stored_bytes_total{part="%s"}' % part) for part in ("columns", "sections")]
 
     def read_bytes():
         with open("/proc/%d/io" % n.p.pid) as f:
@@ -172,15 +176,16 @@ def cold(n, info, chosen, rows):
 
     for query in chosen:
         row, name = rows[query[0]], query[0]
+        before = used()
         ask(n, info, query)
+        columns, sections = (int(b - a) for a, b in zip(before, used()))
         forget(n.data)
         r, t = read_bytes(), time.monotonic()
         ask(n, info, query)
-        row.update(cold_wall_ms=1e3 * (time.monotonic() - t), cold_read=read_bytes() - r)
-        used = row.get("columns", 0)
-        ratio = row["cold_read"] / used if used else None
+        row.update(cold_wall_ms=1e3 * (time.monotonic() - t), cold_read=read_bytes() - r, cold_columns=columns, cold_sections=sections)
+        ratio = row["cold_read"] / (columns + sections) if columns + sections else None
         over = "  OVER" if ratio and ratio > COLD_DUE else ""
-        print("%-17s %10.1f %12d %12d %8s%s" % (name, row["cold_wall_ms"], row["cold_read"], used, number(ratio) if ratio else "-", over), flush=True)
+        print("%-17s %10.1f %12d %12d %12d %8s%s" % (name, row["cold_wall_ms"], row["cold_read"], columns, sections, number(ratio) if ratio else "-", over), flush=True)
 
 
 def cold_on_loop(a, root, info, chosen, rows, data):

@@ -343,6 +343,8 @@ pub struct QueryStats {
     pub chunks_read: u64,
     /// Compressed bytes read, of all columns.
     pub compressed_bytes: u64,
+    /// Bytes read of segments' summaries and sections: streams, chunks, minute tables, skip index. Loki has no such number.
+    pub section_bytes: u64,
     /// Bytes of lines that were decompressed: whole blocks, of other streams too.
     pub decompressed_bytes: u64,
     /// Entries of the blocks that were decompressed for that.
@@ -363,6 +365,7 @@ impl QueryStats {
         self.chunks_matched += part.chunks_matched;
         self.chunks_read += part.chunks_read;
         self.compressed_bytes += part.compressed_bytes;
+        self.section_bytes += part.section_bytes;
         self.decompressed_bytes += part.decompressed_bytes;
         self.decompressed_lines += part.decompressed_lines;
         self.head_bytes += part.head_bytes;

@@ -28,6 +28,8 @@ pub(super) struct Counters {
     query_bytes: AtomicU64,
     query_lines: AtomicU64,
     query_chunks: AtomicU64,
+    query_columns: AtomicU64,
+    query_sections: AtomicU64,
 }
 
 impl Counters {
@@ -38,6 +40,10 @@ impl Counters {
             .fetch_add(stats.lines_processed, Ordering::Relaxed);
         self.query_chunks
             .fetch_add(stats.chunks_read, Ordering::Relaxed);
+        self.query_columns
+            .fetch_add(stats.compressed_bytes, Ordering::Relaxed);
+        self.query_sections
+            .fetch_add(stats.section_bytes, Ordering::Relaxed);
     }
 
     fn request(&self, route: &'static str, status: u16, seconds: f64) {
@@ -79,6 +85,17 @@ impl Counters {
         let name = "drupelet_query_read_chunks_total";
         let help = "Chunks that queries decompressed a part of.";
         counter(name, help, &self.query_chunks);
+        let name = "drupelet_query_stored_bytes_total";
+        let help = "Bytes that queries read as they are stored: columns of blocks; sections beside them (streams, chunks, minute \
+                    tables, skip index).";
+        head(out, name, "counter", help);
+        let parts = [
+            ("columns", &self.query_columns),
+            ("sections", &self.query_sections),
+        ];
+        for (part, bytes) in parts {
+            line(out, name, &format!("{{part=\"{part}\"}}"), get(bytes));
+        }
     }
 }
 

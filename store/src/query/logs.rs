@@ -156,7 +156,9 @@ pub(super) fn logs(
         alone: budget.crew.0,
         budget,
     };
-    crew::run(&mut scan)?;
+    let done = crew::run(&mut scan);
+    scan.budget.stats.section_bytes += scan.streams.section_bytes();
+    done?;
     Ok(scan.top.finish())
 }
 

@@ -98,7 +98,9 @@ pub(super) fn range(
         alone: budget.crew.0,
         budget,
     };
-    crew::run(&mut scan)?;
+    let done = crew::run(&mut scan);
+    scan.budget.stats.section_bytes += scan.streams.section_bytes();
+    done?;
     let RangeScan { runner, .. } = scan;
     runner.sum.finish()
 }

@@ -103,6 +103,11 @@ impl<'q> Streams<'q> {
         rows.iter().map(|r| self.shared_labels(r.stream)).collect()
     }
 
+    /// Bytes of summaries and sections read so far.
+    pub(super) fn section_bytes(&self) -> u64 {
+        self.unpacker.read()
+    }
+
     /// All streams so far.
     pub(super) fn sets(&self) -> &[Arc<LabelSet>] {
         &self.sets

@@ -35,6 +35,16 @@ struct Unpacking {
     decoder: Option<Decoder>,
     stored: Vec<u8>,
     raw: Vec<u8>,
+    /// Bytes of sections and summaries read.
+    read: u64,
+}
+
+impl Unpacker {
+    /// Bytes of summaries and sections that its readers have read.
+    pub(crate) fn read(&self) -> u64 {
+        let unpacking = self.0.lock();
+        unpacking.unwrap_or_else(PoisonError::into_inner).read
+    }
 }
 
 impl Unpacking {
@@ -101,6 +111,9 @@ impl Reader {
     /// The same, with context and buffers of others.
     #[must_use]
     pub fn sharing(self, unpacker: &Unpacker) -> Reader {
+        let mut unpacking = unpacker.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacking.read += SUMMARY_BYTES as u64;
+        drop(unpacking);
         Reader {
             unpacker: unpacker.clone(),
             ..self
@@ -279,8 +292,10 @@ impl Reader {
             decoder,
             stored,
             raw,
+            read,
         } = &mut *unpacking;
         self.stored_section(place, stored)?;
+        *read += u64::from(place.len);
         if checksum(stored) != place.checksum {
             return Err(damaged("checksum"));
         }
@@ -394,6 +409,7 @@ impl Reader {
             decoder,
             stored,
             raw,
+            read,
         }: &mut Unpacking,
     ) -> Result<Result<(), &'static str>, SegmentError> {
         raw.clear();
@@ -401,6 +417,7 @@ impl Reader {
             return Ok(Ok(()));
         }
         self.stored_section(place, stored)?;
+        *read += u64::from(place.len);
         if checksum(stored) != place.checksum {
             return Ok(Err("checksum"));
         }
