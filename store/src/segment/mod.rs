@@ -3,7 +3,7 @@
 //! ```text
 //! segment := summary A | streams A | chunks A | metadata A | positions A
 //!            block ...
-//!            minutes | skip | streams B | chunks B | metadata B | positions B | summary B
+//!            positions B | streams B | skip | minutes | metadata B | chunks B | summary B
 //! ```
 //!
 //! - The rename to `<sequence, 16 hex digits>.seg` is the commit; a segment is never changed afterwards.

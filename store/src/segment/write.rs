@@ -16,8 +16,22 @@ use crate::pace::Pace;
 
 /// Bytes collected before a write call.
 const WRITE_BYTES: usize = 128 << 10;
-/// Sections before this one exist twice.
-const MINUTES: usize = Section::Minutes as usize;
+/// Sections before the blocks, in their order.
+const START: [Section; 4] = [
+    Section::Streams,
+    Section::Chunks,
+    Section::Metadata,
+    Section::Positions,
+];
+/// Sections behind them. What queries read lies side by side, next to the summary: sections are small beside a page.
+const END: [Section; 6] = [
+    Section::Positions,
+    Section::Streams,
+    Section::Skip,
+    Section::Minutes,
+    Section::Metadata,
+    Section::Chunks,
+];
 
 /// Everything that a segment will hold.
 #[derive(Debug)]
@@ -93,28 +107,23 @@ fn write_file(
         buffer: Vec::with_capacity(WRITE_BYTES),
     };
     let blocks: u64 = input.blocks.iter().map(|b| b.len() as u64).sum();
-    let head: u64 = packed[..MINUTES].iter().map(|s| s.len() as u64).sum();
-    let blocks_offset = SUMMARY_BYTES as u64 + head;
-    let minutes_offset = blocks_offset + blocks;
-    let mut summary = summarise(input, blocks_offset);
-    place_sections(&mut summary, &packed, SUMMARY_BYTES as u64, minutes_offset);
-    out.put(&sections::encode_summary(&summary))?;
-    for section in &packed[..MINUTES] {
-        out.put(section)?;
+    let head = START.map(|section| packed[section as usize].len() as u64);
+    let blocks_offset = SUMMARY_BYTES as u64 + head.iter().sum::<u64>();
+    let mut last = summarise(input, blocks_offset);
+    place_sections(&mut last, &packed, &END, blocks_offset + blocks);
+    let mut first = last.clone();
+    place_sections(&mut first, &packed, &START, SUMMARY_BYTES as u64);
+    out.put(&sections::encode_summary(&first))?;
+    for section in START {
+        out.put(&packed[section as usize])?;
     }
     for block in input.blocks {
         out.put(block)?;
     }
-    let mut second = minutes_offset;
-    for section in &packed[MINUTES..] {
-        out.put(section)?;
-        second += section.len() as u64;
+    for section in END {
+        out.put(&packed[section as usize])?;
     }
-    place_sections(&mut summary, &packed, second, minutes_offset);
-    for section in &packed[..MINUTES] {
-        out.put(section)?;
-    }
-    out.put(&sections::encode_summary(&summary))?;
+    out.put(&sections::encode_summary(&last))?;
     out.finish()?.sync()
 }
 
@@ -180,13 +189,17 @@ fn summarise(input: &SegmentInput<'_>, blocks_offset: u64) -> Summary {
     }
 }
 
-/// Fills in the places: of sections that exist twice from `offset` on, of the others from `once` on.
-fn place_sections(summary: &mut Summary, packed: &[Vec<u8>; SECTIONS], offset: u64, once: u64) {
-    let (mut offset, mut once) = (offset, once);
-    for (i, (place, section)) in summary.sections.iter_mut().zip(packed).enumerate() {
-        let at = if i < MINUTES { &mut offset } else { &mut once };
-        *place = sections::place(*at, section);
-        *at += section.len() as u64;
+/// Fills in the places of sections that follow each other from `offset` on.
+fn place_sections(
+    summary: &mut Summary,
+    packed: &[Vec<u8>; SECTIONS],
+    order: &[Section],
+    mut offset: u64,
+) {
+    for section in order {
+        let bytes = &packed[*section as usize];
+        summary.sections[*section as usize] = sections::place(offset, bytes);
+        offset += bytes.len() as u64;
     }
 }
 
