@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::pipeline::Category;
 
 /// Output labels of an entry, in the order given. Packed: an answer may have as many sets as entries, and a string for each
@@ -45,13 +47,13 @@ impl Packer {
         }
     }
 
-    /// Names and values, one after the other: the same for equal labels, and hardly ever for others.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// See [`EntryLabels::hash`].
+    pub(crate) fn hash(&self, seed: u64) -> u64 {
+        hash(&self.text, &self.ends, seed)
     }
 
     pub(crate) fn is(&self, labels: &EntryLabels) -> bool {
-        *self.text == *labels.text && *self.ends == *labels.ends
+        *self.ends == *labels.ends && *self.text == *labels.text
     }
 
     pub(crate) fn labels(&self) -> EntryLabels {
@@ -77,9 +79,14 @@ impl EntryLabels {
         })
     }
 
-    /// See [`Packer::text`].
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// A hash of names, values and where they end. Whoever does not know the seed cannot make labels that collide.
+    pub(crate) fn hash(&self, seed: u64) -> u64 {
+        hash(&self.text, &self.ends, seed)
+    }
+
+    /// Bytes of names and values.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Bytes on the heap, allocations' own included.
@@ -87,6 +94,16 @@ impl EntryLabels {
         const ALLOCATION: usize = 16;
         self.text.len() + size_of_val(&*self.ends) + 2 * ALLOCATION
     }
+}
+
+fn hash(text: &str, ends: &[End], seed: u64) -> u64 {
+    // Names and values that end elsewhere in the same text are other labels.
+    let seed = ends.iter().fold(seed, |mixed, end| {
+        let place = u64::from(end.name) << 32 | u64::from(end.value);
+        let mixed = (mixed ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed.rotate_left(29)
+    });
+    xxh3_64_with_seed(text.as_bytes(), seed)
 }
 
 impl<'a> FromIterator<(&'a str, &'a str, Category)> for EntryLabels {
@@ -134,6 +151,8 @@ mod tests {
                 packer.pack(other.iter().copied());
                 assert_eq!(packer.is(&packed), i == j);
                 assert_eq!(packer.labels() == packed, i == j);
+                let same_place = i == j || i.min(j) == 3 && i.max(j) == 4;
+                assert_eq!(packer.hash(7) == packed.hash(7), same_place);
             }
         }
     }

@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use crate::entry_labels::{EntryLabels, Packer};
 use crate::format;
 use crate::pipeline::OutLabels;
@@ -30,7 +28,7 @@ pub(super) struct LabelSets {
     sets: Vec<Set>,
     /// The last set with a hash.
     by_hash: HashMap<u64, u32, Hashed>,
-    /// Nobody outside knows it, so nobody can make label sets that collide.
+    /// Nobody outside knows it.
     seed: u64,
     packer: Packer,
     bytes: usize,
@@ -56,7 +54,7 @@ impl LabelSets {
     /// The id of a label set.
     pub(super) fn intern(&mut self, labels: OutLabels<'_>) -> u32 {
         self.packer.pack(labels.iter());
-        let hash = xxh3_64_with_seed(self.packer.text().as_bytes(), self.seed);
+        let hash = self.packer.hash(self.seed);
         match self.find(hash, |labels| self.packer.is(labels)) {
             Some(id) => id,
             None => self.adopt(hash, self.packer.labels()),
@@ -66,7 +64,7 @@ impl LabelSets {
     /// The id of a set of other label sets.
     pub(super) fn intern_of(&mut self, others: &LabelSets, id: u32) -> u32 {
         let labels = &others.sets[id as usize].labels;
-        let hash = xxh3_64_with_seed(labels.text().as_bytes(), self.seed);
+        let hash = labels.hash(self.seed);
         match self.find(hash, |own| own == labels) {
             Some(id) => id,
             None => self.adopt(hash, labels.clone()),
@@ -115,7 +113,7 @@ impl LabelSets {
         for id in ids {
             let at = *id as usize;
             if let Some(labels) = old[at].take() {
-                let hash = xxh3_64_with_seed(labels.text().as_bytes(), self.seed);
+                let hash = labels.hash(self.seed);
                 new[at] = self.adopt(hash, labels);
             }
             *id = new[at];
@@ -126,7 +124,7 @@ impl LabelSets {
         let id = self.sets.len() as u32;
         let next = self.by_hash.insert(hash, id).unwrap_or(NONE);
         // Vector and table are at most half empty. As if the text that is compared were there, with its quotes.
-        let text = labels.memory() + labels.text().len() / 4;
+        let text = labels.memory() + labels.text_bytes() / 4;
         self.bytes += 2 * size_of::<Set>() + 4 * size_of::<u64>() + labels.memory() + text;
         self.sets.push(Set {
             labels,
