@@ -5,8 +5,7 @@
   python3 benches/fairness.py --data DIR --tree DIR  a store made earlier (a copy of it), and its tree
   python3 benches/fairness.py --secs 60              each of the two measurements takes so long
 
-The light query is the newest 100 lines
-of a namespace, asked ten times a second. A line is written to a pod log 500 times a second; how long one of a second takes
+The light query is the newest 100 lines of a namespace, asked ten times a second. A line is written to a pod log 500 times a second; how long one of a second takes
 until a query finds it is the lag. The heavy queries are two of a regex over everything and two quantiles of parsed values,
 each asked again when it ends. Due: at most 100 ms more."""
 

@@ -2,8 +2,8 @@
 //!
 //! Backlog is what the files held when the tree was listed for the first time: gigabytes, perhaps, and not in the page cache.
 //! It is read at a bounded rate, from all containers in turn or the newest first, a block of the store of each at a time, and
-//! the page cache is told that it is not needed any more. What is written afterwards is never held back. What could not be read because the sink had no room is no
-//! backlog either: the sink sets the pace of that.
+//! the page cache is told that it is not needed any more. What is written afterwards is never held back. What could not be
+//! read because the sink had no room is no backlog either: the sink sets the pace of that.
 
 use std::collections::VecDeque;
 use std::fs::File;

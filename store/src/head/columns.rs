@@ -57,8 +57,8 @@ impl Columns {
     }
 
     /// The block of these columns. Without `labels` its runs do not say whose they are: for blocks that never reach
-    /// the disk. With `spare_lengths` it has no lengths where the lines tell them: for blocks on disk, whose minute
-    /// tables are beside them.
+    /// the disk. With `spare_lengths` it has no lengths where the lines tell them: for blocks as they are to be
+    /// on disk, whose minute tables are kept beside them.
     ///
     /// # Errors
     /// As [`Encoder::block`].

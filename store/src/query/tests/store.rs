@@ -273,7 +273,7 @@ fn blocks_of_loud_streams_answer_like_others() {
             assert_eq!(count(&store, &query), bytes as f64, "{filter} {when}");
         }
     };
-    // A go of one stream gives some 220 KiB, in batches as they come; 30 KiB follow for the first one.
+    // Some 220 KiB of one stream, in batches as they come, then of the next one; two streams have a third turn.
     for n in 0..240 {
         append_to(&store, n * 100..(n + 1) * 100, |n| (n / 2_000 % 5) as u32);
     }
